@@ -1,0 +1,203 @@
+"""Shared fixtures: one torch thread, golden values of released implementations, blobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _fixtures_folder() -> Path | None:
+    given = os.environ.get("CGCD_FIXTURES")
+    folder = Path(given) if given else ROOT.parent / "shared"
+    return folder if folder.is_dir() else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with golden values, real data and weights; the test skips where there is none."""
+    folder = _fixtures_folder()
+    if folder is None:
+        pytest.skip(
+            "no fixtures: set CGCD_FIXTURES to the folder that holds parity/, data/, weights/"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parity(shared: Path) -> Callable[[str], list[dict[str, np.ndarray]]]:
+    """Reads parity/<name>.npz into one dictionary of arrays per case; `desc` is its text."""
+
+    def read(name: str) -> list[dict[str, np.ndarray]]:
+        with np.load(shared / "parity" / f"{name}.npz") as file:
+            arrays = dict(file)
+        cases: list[dict[str, np.ndarray]] = [{} for _ in range(int(arrays.pop("n_cases")))]
+        for key, value in arrays.items():
+            case, name_in_case = key.split(".", 1)
+            cases[int(case.removeprefix("case"))][name_in_case] = value
+        return cases
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Callable[..., Any]:
+    """Builds a scenario of Gaussian blobs, vectors instead of images; see `_blob_scenario`."""
+    return _blob_scenario
+
+
+@pytest.fixture(scope="session")
+def blob_model() -> Callable[..., Any]:
+    """Builds a two-layer `GCDModel` for the blobs whose last layer is the tail."""
+
+    def build(seed: int = 0, backbone: nn.Module | None = None, **kwargs: Any) -> Any:
+        from cgcd.models import GCDModel
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            net = backbone or nn.Sequential(nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 24))
+            settings = {"tail_units": 1, "projection_hidden": 32, "projection_dim": 16, **kwargs}
+            return GCDModel(net, example=torch.rand(2, 16), **settings)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def quick_happy(blob_model: Callable[..., Any]) -> Callable[..., Any]:
+    """Builds a Happy with short recipes for the blobs, on a model of its own."""
+
+    def build(
+        model: Any = None, epochs: tuple[int, int] = (3, 2), batch_size: int = 16, **kwargs: Any
+    ) -> Any:
+        from cgcd.engine import Recipe
+        from strategies import Happy
+        from strategies.happy import BASE, CONTINUAL
+
+        def short(recipe: Recipe, num_epochs: int, lr: float) -> Recipe:
+            optimizer = partial(torch.optim.SGD, lr=lr, momentum=0.9, weight_decay=5e-5)
+            return Recipe(
+                epochs=num_epochs,
+                batch_size=batch_size,
+                optimizer=optimizer,
+                weights=recipe.weights,
+            )
+
+        recipes = {"base": short(BASE, epochs[0], 0.1), "continual": short(CONTINUAL, epochs[1], 0.03)}
+        settings = {**recipes, "kmeans_starts": 2, "teacher_temperature_epochs": 2, **kwargs}
+        return Happy(model=model or blob_model(), **settings)
+
+    return build
+
+
+class _NoisyCopies:
+    """V copies of a vector, each with noise that hangs on the engine's draw alone, (V, D)."""
+
+    def __init__(self, noise: float) -> None:
+        self.noise = noise
+
+    def __call__(self, sample: Any) -> torch.Tensor:
+        from cgcd.engine.seeding import current_draw, uniforms
+
+        draw, width = current_draw(), len(sample.image)
+        numbers = [uniforms(draw, sample.id, view, width) for view in range(draw.num_views)]
+        noise = torch.as_tensor(np.stack(numbers) - 0.5, dtype=torch.float32)
+        return sample.image + self.noise * noise
+
+
+def _as_it_is(sample: Any) -> torch.Tensor:
+    return sample.image
+
+
+def _blob_scenario(
+    num_base: int = 4,
+    novel: tuple[int, ...] = (1, 2),
+    *,
+    per_class: int = 24,
+    per_known: int = 6,
+    spread: float = 0.5,
+    seed: int = 0,
+    num_novel: str = "given",
+    hide_test: bool = False,
+) -> Any:
+    """Labeled base classes, then unlabeled stages of some known and all novel samples.
+
+    Classes are Gaussian blobs in 16 dimensions around corners of a scaled cube; class k has row k.
+    Train and test samples have numbers of their own: training from 0 on, test from 0 on.
+    """
+    from cgcd.stages import DiscoveryScenario, Stage, stage_dataset
+    from cgcd.vocabulary import UNLABELED
+
+    generator = np.random.default_rng(seed)
+    total, width = num_base + sum(novel), 16
+    corners = np.sign(generator.standard_normal((total, width)))
+
+    def drawn(row: int, count: int) -> np.ndarray:
+        return corners[row] + spread * generator.standard_normal((count, width))
+
+    parts: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+
+    def stage(split: str, index: int, counts: dict[int, int], shown: bool) -> Any:
+        start = sum(map(len, parts[split]))
+        labels = np.concatenate([np.full(n, row) for row, n in counts.items()])
+        parts[split].append(np.concatenate([drawn(row, n) for row, n in counts.items()]))
+        order = generator.permutation(len(labels))
+        visible = labels[order] if shown else np.full(len(labels), UNLABELED)
+        told = None
+        if num_novel == "given":
+            told = num_base if index == 0 else novel[index - 1]
+        dataset = (split, start + order, visible)
+        return dataset, index, told
+
+    bounds = np.cumsum([num_base, *novel])
+    plans = {"train": [], "test": []}
+    for index, stop in enumerate(bounds):
+        first = bounds[index - 1] if index else 0
+        counts = {row: per_known if row < first else per_class for row in range(stop)}
+        plans["train"].append(stage("train", index, counts, index == 0))
+        fresh = {row: per_class // 2 for row in range(first, stop)}
+        plans["test"].append(stage("test", index, fresh, not hide_test))
+    images = {
+        split: torch.as_tensor(np.concatenate(arrays), dtype=torch.float32)
+        for split, arrays in parts.items()
+    }
+
+    def build(split: str) -> list[Any]:
+        return [
+            Stage(
+                stage_dataset(
+                    images[split],
+                    rows,
+                    labels,
+                    train_transform=_NoisyCopies(0.5),
+                    eval_transform=_as_it_is,
+                ),
+                index,
+                told,
+            )
+            for (_, rows, labels), index, told in plans[split]
+        ]
+
+    return DiscoveryScenario(
+        build("train"),
+        build("test"),
+        name="blobs",
+        class_names=[f"blob {row}" for row in range(total)],
+        num_base=num_base,
+        num_novel=num_novel,
+        stream_hash=f"blobs-{seed}-{num_base}-{novel}",
+    )
