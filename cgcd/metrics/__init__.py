@@ -1,0 +1,40 @@
+"""Metrics of discovery: pure functions of predictions and truth."""
+
+from cgcd.metrics.accuracy import (
+    greedy_accuracy,
+    held_accuracy,
+    joint_accuracy,
+    matched_accuracy,
+    num_found,
+    per_class_accuracy,
+    pruned_accuracy,
+)
+from cgcd.metrics.agreement import adjusted_rand_index, normalized_mutual_information, purity
+from cgcd.metrics.bounds import closed_set_accuracy, perfect_closed_set
+from cgcd.metrics.forgetting import (
+    discovery,
+    discovery_gm,
+    forgetting,
+    forgetting_gm,
+    group_accuracy_matrix,
+)
+
+__all__ = [
+    "adjusted_rand_index",
+    "closed_set_accuracy",
+    "discovery",
+    "discovery_gm",
+    "forgetting",
+    "forgetting_gm",
+    "greedy_accuracy",
+    "group_accuracy_matrix",
+    "held_accuracy",
+    "joint_accuracy",
+    "matched_accuracy",
+    "normalized_mutual_information",
+    "num_found",
+    "per_class_accuracy",
+    "perfect_closed_set",
+    "pruned_accuracy",
+    "purity",
+]
