@@ -97,7 +97,10 @@ def quick_happy(blob_model: Callable[..., Any]) -> Callable[..., Any]:
                 weights=recipe.weights,
             )
 
-        recipes = {"base": short(BASE, epochs[0], 0.1), "continual": short(CONTINUAL, epochs[1], 0.03)}
+        recipes = {
+            "base": short(BASE, epochs[0], 0.1),
+            "continual": short(CONTINUAL, epochs[1], 0.03),
+        }
         settings = {**recipes, "kmeans_starts": 2, "teacher_temperature_epochs": 2, **kwargs}
         return Happy(model=model or blob_model(), **settings)
 

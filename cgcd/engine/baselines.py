@@ -1,0 +1,113 @@
+"""What every table must show beside a method: its floors and its closed-set bound.
+
+- `bound/closed_set`: the model as it was after the base stage, which discovers nothing.
+- `floor/nearest_mean`: the features the run started from, never trained further: class means of the
+  labeled samples, then at each stage k-means beside the pinned means; the nearest mean wins.
+- `floor/kmeans`: k-means of the same features of the test set, with as many clusters as the model
+  has classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from avalanche.evaluation.metric_results import MetricValue
+from torch import Tensor
+
+from cgcd.discovery import kmeans, pinned_kmeans
+from cgcd.engine.evaluation import StageMetric
+from cgcd.metrics import closed_set_accuracy, joint_accuracy, perfect_closed_set
+from cgcd.models import TailSnapshot
+from cgcd.vocabulary import UNLABELED
+
+
+class Baselines(StageMetric):
+    """Floors and bound as stage metrics, from the trunk pass that the evaluation makes anyway.
+
+    Attributes:
+        start: tail that the run started from (after a warm-up, if there was one).
+        closed: tail and head after the base stage.
+        means: class means in the start features, (K, D), unit rows.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start: TailSnapshot | None = None
+        self.closed: TailSnapshot | None = None
+        self.means = torch.empty(0)
+
+    @torch.no_grad()
+    def before_training_exp(self, strategy: Any) -> None:
+        if strategy.stage_index == 0:
+            self.start = strategy.model.snapshot()
+        features, labels = self._features(strategy)
+        if strategy.stage_index == 0:
+            classes = strategy.model.num_classes
+            sums = torch.zeros(classes, features.shape[1])
+            shown = labels != UNLABELED
+            sums.index_add_(0, labels[shown], features[shown])
+            self.means = F.normalize(sums, dim=-1)
+        else:
+            count = strategy.model.num_classes - len(self.means)
+            fresh = pinned_kmeans(features, self.means, count, seed=strategy.seed)
+            self.means = torch.cat([self.means, F.normalize(fresh, dim=-1)])
+
+    @torch.no_grad()
+    def after_training_exp(self, strategy: Any) -> None:
+        if strategy.stage_index == 0:
+            self.closed = strategy.model.snapshot()
+
+    def before_eval(self, strategy: Any) -> None:
+        self.reset()
+        self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def after_eval_iteration(self, strategy: Any) -> None:
+        if self.start is None or self.closed is None:
+            return
+        trunk = strategy.mb_trunk.unsqueeze(1)
+        start = F.normalize(self.start.features(trunk)[:, 0], dim=-1).cpu()
+        guess = self.closed.logits(trunk)[:, 0].argmax(-1).cpu()
+        self._parts.append((start, guess, strategy.mb_y.cpu()))
+
+    def after_eval(self, strategy: Any) -> list[MetricValue] | None:
+        if not self._parts:
+            return None
+        features, closed, targets = (torch.cat(c) for c in zip(*self._parts, strict=True))
+        truth = targets.numpy()
+        if (truth == UNLABELED).any():
+            return None
+        base, known = strategy.num_base, strategy.num_known or strategy.num_base
+        nearest = (features @ self.means.T).argmax(-1).numpy()
+        num_clusters = min(strategy.model.num_classes, len(features))
+        clusters = kmeans(features, num_clusters, seed=strategy.seed).labels.numpy()
+        row: dict[str, float] = {}
+        for name, guess in (("nearest_mean", nearest), ("kmeans", clusters)):
+            scores = joint_accuracy(np.asarray(guess), truth, base, known)
+            row |= {f"floor/{name}_{group}": value for group, value in scores.items()}
+        bound = closed_set_accuracy(closed.numpy(), truth, base, known)
+        row |= {f"bound/closed_set_{group}": value for group, value in bound.items()}
+        row["bound/perfect_closed_set"] = perfect_closed_set(truth, base)
+        return self.emit(strategy, row)
+
+    def _features(self, strategy: Any) -> tuple[Tensor, Tensor]:
+        features, labels = [], []
+        for trunk, shown in strategy.trunk_outputs(strategy.experience.dataset):
+            features.append(self.start.features(trunk.unsqueeze(1))[:, 0].cpu())
+            labels.append(shown)
+        return F.normalize(torch.cat(features), dim=-1), torch.cat(labels)
+
+    # ------------------------------------------------------------ resume
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What changes from stage to stage."""
+        return {"means": self.means}
+
+    def restore(
+        self, start: TailSnapshot, closed: TailSnapshot, tensors: dict[str, Tensor]
+    ) -> None:
+        """Put back what `tensors` gave and the two snapshots, which other files hold."""
+        self.start, self.closed, self.means = start, closed, tensors["means"]

@@ -1,0 +1,200 @@
+"""Stage metrics as Avalanche metric plugins; the mathematics is in `cgcd.metrics`.
+
+The x axis is the stage. Names are `<family>_<name>/eval_phase/<stream>_stream`, which stock plugins
+such as EarlyStopping find; evaluations inside training carry the prefix `periodic_`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricValue
+from avalanche.training.plugins import EvaluationPlugin
+
+from cgcd.metrics import (
+    adjusted_rand_index,
+    discovery,
+    discovery_gm,
+    forgetting,
+    forgetting_gm,
+    greedy_accuracy,
+    held_accuracy,
+    joint_accuracy,
+    normalized_mutual_information,
+    num_found,
+)
+from cgcd.vocabulary import UNLABELED
+
+
+class StageMetric(PluginMetric):
+    """A whole-pass metric with one row of numbers a stage.
+
+    Attributes:
+        row: numbers of the last evaluation by `<family>/<name>`.
+        history: row of each stage's first evaluation; what spans stages is computed from it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.row: dict[str, float] = {}
+        self.history: dict[int, dict[str, float]] = {}
+
+    def reset(self) -> None:
+        self.row = {}
+
+    def result(self) -> dict[str, float]:
+        return self.row
+
+    def emit(self, strategy: Any, row: dict[str, float]) -> list[MetricValue]:
+        """Keep the row and turn it into metric values."""
+        self.row = row
+        inside_training = strategy._eval_streams is not None
+        if not inside_training:
+            self.history.setdefault(strategy.stage_index, row)
+        prefix = "periodic_" if inside_training else ""
+        x = strategy.clock.train_iterations if inside_training else strategy.stage_index
+        stream = strategy.experience.origin_stream.name
+        return [
+            MetricValue(
+                self,
+                f"{prefix}{key.replace('/', '_', 1)}/eval_phase/{stream}_stream",
+                float(value),
+                x,
+            )
+            for key, value in row.items()
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": {str(stage): row for stage, row in self.history.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = {int(stage): row for stage, row in state["history"].items()}
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+class DiscoveryMetrics(StageMetric):
+    """Accuracies in every dialect, agreement, forgetting and discovery over one evaluation pass.
+
+    Reads the labels that the evaluated stream shows. Where some are hidden there is no truth: the
+    row then holds only the counts.
+
+    Attributes:
+        predictions, confidences, targets, sample_ids: of the last pass, (N,).
+    """
+
+    def before_eval(self, strategy: Any) -> None:
+        self.reset()
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def before_eval_exp(self, strategy: Any) -> None:
+        ids = getattr(strategy.experience.dataset, "sample_id", None)
+        count = len(strategy.experience.dataset)
+        self._ids = np.arange(count) if ids is None else np.asarray(list(ids))
+        self._read = 0
+
+    def after_eval_iteration(self, strategy: Any) -> None:
+        confidence, row = strategy.mb_output.float().softmax(-1).max(-1)
+        count = len(row)
+        ids = self._ids[self._read : self._read + count]  # evaluation loaders keep the order
+        self._read += count
+        self._parts.append(
+            (row.cpu().numpy(), confidence.cpu().numpy(), strategy.mb_y.cpu().numpy(), ids)
+        )
+
+    def after_eval(self, strategy: Any) -> list[MetricValue] | None:
+        if not self._parts:
+            return None
+        parts = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        self.predictions, self.confidences, self.targets, self.sample_ids = parts
+        return self.emit(strategy, self._compute(strategy))
+
+    def _compute(self, strategy: Any) -> dict[str, float]:
+        base, known = strategy.num_base, strategy.num_known or strategy.num_base
+        total = strategy.model.num_classes
+        row: dict[str, float] = {
+            "stage/num_classes": total,
+            "stage/num_known": known,
+            "stage/num_novel_given": total - known,
+            "stage/found": num_found(self.predictions, total),
+        }
+        if (self.targets == UNLABELED).any():
+            return row
+        truth, guess = self.targets, self.predictions
+        row |= _family("accuracy", joint_accuracy(guess, truth, base, known))
+        row |= _family("held", held_accuracy(guess, truth, base, known))
+        row |= _family("greedy", greedy_accuracy(guess, truth, truth < known))
+        row["agreement/nmi"] = normalized_mutual_information(guess, truth)
+        row["agreement/ari"] = adjusted_rand_index(guess, truth)
+        return row | self._across_stages(strategy.stage_index, row)
+
+    def _across_stages(self, stage: int, row: dict[str, float]) -> dict[str, float]:
+        rows = [*(self.history[s] for s in sorted(self.history) if s < stage), row]
+        if stage == 0 or len(rows) != stage + 1:
+            return {}
+
+        def column(name: str) -> list[float]:
+            return [r[name] for r in rows if name in r]
+
+        base, known = column("accuracy/base"), column("accuracy/known")
+        novel = column("accuracy/novel")
+        across = {}
+        if len(base) == len(rows):
+            across["forgetting/m_f"] = forgetting(base)
+            across["forgetting/m_f_gm"] = forgetting_gm([base[0], *known[1:]])
+        if len(novel) == stage:
+            across["forgetting/m_d"] = discovery(novel)
+            across["forgetting/m_d_gm"] = discovery_gm(novel)
+        return across
+
+
+class LossTerms(PluginMetric):
+    """Every loss term of every step as `train/loss/<term>`, and the learning rate."""
+
+    def reset(self) -> None:
+        return
+
+    def result(self) -> None:
+        return
+
+    def after_training_iteration(self, strategy: Any) -> list[MetricValue]:
+        x = strategy.clock.train_iterations
+        values = {f"train/loss/{name}": float(term) for name, term in strategy.terms.items()}
+        values["train/loss/total"] = float(strategy.loss.detach())
+        values["train/learning_rate"] = float(strategy.optimizer.param_groups[0]["lr"])
+        return [MetricValue(self, name, value, x) for name, value in values.items()]
+
+    def __str__(self) -> str:
+        return "LossTerms"
+
+
+def discovery_evaluator(
+    *more: Any, loggers: Sequence[Any] = (), loss_terms: bool = True
+) -> EvaluationPlugin:
+    """An Avalanche evaluation plugin with all discovery metrics.
+
+    Args:
+        more: further Avalanche metrics.
+        loggers: Avalanche loggers.
+        loss_terms: emit every loss term at every step.
+    """
+    metrics = [DiscoveryMetrics(), *more]
+    if loss_terms:
+        metrics.append(LossTerms())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No loggers specified")
+        return EvaluationPlugin(*metrics, loggers=list(loggers), collect_all=False)
+
+
+def stage_metrics(strategy: Any) -> list[StageMetric]:
+    """The stage metrics of a strategy's evaluator, in order."""
+    return [metric for metric in strategy.evaluator.metrics if isinstance(metric, StageMetric)]
+
+
+def _family(name: str, values: dict[str, float]) -> dict[str, float]:
+    return {f"{name}/{key}": value for key, value in values.items()}

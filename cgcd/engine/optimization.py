@@ -1,0 +1,131 @@
+"""Recipes: epochs, optimizer, schedule and the weight of every loss term."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from cgcd.vocabulary import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one kind of stage is trained.
+
+    Attributes:
+        epochs: passes over the stage, >= 1.
+        batch_size: images a step (each under V views); incomplete batches are dropped.
+        optimizer: a partial of a `torch.optim` class, everything but its parameters.
+        weights: weight of each loss term by name; the strategy's terms and these must be the same.
+        schedule: "cosine" (per epoch, down to `floor`) or "constant".
+        floor: last learning rate as a fraction of the first, in [0, 1].
+        clip_norm: largest gradient norm, None for no clipping.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: partial[Optimizer]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    schedule: str = "cosine"
+    floor: float = 1e-3
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", dict(self.weights))
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"a recipe's {name} is {getattr(self, name)}; wanted at least 1")
+        if self.schedule not in ("cosine", "constant"):
+            raise InputError(f"a recipe's schedule is {self.schedule!r}; wanted cosine or constant")
+        if not isinstance(self.optimizer, partial):
+            raise InputError(
+                "a recipe's optimizer is no partial; add _partial_: true beside _target_"
+            )
+
+    def factor(self, epoch: int) -> float:
+        """Learning rate of `epoch` (from 0) as a fraction of the first one."""
+        if self.schedule == "constant":
+            return 1.0
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum of the loss terms.
+
+        Raises:
+            InputError: if a term has no weight or a weight no term.
+        """
+        if terms.keys() != self.weights.keys():
+            without = sorted(terms.keys() - self.weights.keys())
+            unknown = sorted(self.weights.keys() - terms.keys())
+            raise InputError(
+                f"weights and loss terms differ: no weight for {without}, no term for {unknown}; "
+                f"the terms are {sorted(terms)}"
+            )
+        return sum((self.weights[name] * term for name, term in terms.items()), start=0.0)  # type: ignore[return-value]
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: biases and 1-d tensors are not decayed.
+
+    Source: the released code of GCD, SimGCD and Happy.
+    """
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            group = plain if parameter.dim() < 2 or name.endswith(".bias") else decayed
+            group.append((name, parameter))
+    return [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+
+
+class StagedOptimizer:
+    """One optimizer for the whole run that every stage finds as new.
+
+    At a new stage the state is cleared, grown parameters take the place of the old ones, the
+    settings are those of the stage's recipe and a new schedule starts. The object stays the same,
+    so whatever holds it (a scheduler, a plugin) holds the live one.
+
+    Args:
+        model: parameters are followed by name.
+        recipe: the first recipe; later ones must use the same optimizer class.
+        groups: parameter groups of (name, parameter) pairs.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, groups: list[dict[str, Any]]) -> None:
+        groups = [group for group in groups if group["params"]]
+        self._names = [[name for name, _ in group["params"]] for group in groups]
+        self._own = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+        bare = [{**g, "params": [p for _, p in g["params"]]} for g in groups]
+        self.optimizer: Optimizer = recipe.optimizer(bare)
+        self.scheduler: LambdaLR | None = None
+
+    def begin(self, model: nn.Module, recipe: Recipe) -> None:
+        """Make optimizer and schedule those of a new stage."""
+        if recipe.optimizer.func is not type(self.optimizer):
+            raise InputError(
+                f"the base recipe uses {type(self.optimizer).__name__} and the continual one "
+                f"{recipe.optimizer.func.__name__}; use the same optimizer class in both"
+            )
+        self.optimizer.state.clear()
+        parameters = dict(model.named_parameters())
+        settings = recipe.optimizer([nn.Parameter(torch.zeros(1))]).defaults
+        for group, names, own in zip(
+            self.optimizer.param_groups, self._names, self._own, strict=True
+        ):
+            group["params"] = [parameters[name] for name in names]
+            group.update({**settings, **own})
+            group["initial_lr"] = group["lr"]
+        self.scheduler = LambdaLR(self.optimizer, recipe.factor)
+
+    def clip(self, recipe: Recipe) -> None:
+        """Clip the gradient norm where the recipe asks for it."""
+        if recipe.clip_norm is not None:
+            params = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(params, recipe.clip_norm)

@@ -1,0 +1,422 @@
+"""The template of every strategy: Avalanche's, stage by stage, without hidden labels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from avalanche.core import BasePlugin
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from cgcd.engine.evaluation import discovery_evaluator
+from cgcd.engine.loading import DrawnViews, EpochBatches, shuffled
+from cgcd.engine.optimization import Recipe, StagedOptimizer, parameter_groups
+from cgcd.engine.seeding import (
+    Draw,
+    drawing,
+    isolated_randomness,
+    preserved_randomness,
+    torch_generator,
+)
+from cgcd.engine.warmup import WarmUp, warm_up
+from cgcd.models import GCDModel
+from cgcd.stages import Stage, masked_copy
+from cgcd.vocabulary import UNLABELED, GCDOutput, InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a strategy's losses may look at.
+
+    Attributes:
+        trunk: output of the frozen trunk, (B, V, ...), no gradient.
+        out: features, projections and logits of it, with gradient.
+        labels: visible labels, (B,), `UNLABELED` where hidden.
+        sample_ids: number of each sample in its data set, (B,); None with a stock loader.
+    """
+
+    trunk: Tensor
+    out: GCDOutput
+    labels: Tensor
+    sample_ids: Tensor | None
+
+
+@dataclass(frozen=True)
+class StageOutputs:
+    """What the model gives for all samples of a stage under the evaluation transform.
+
+    Attributes:
+        features: not normalized, (N, D).
+        logits: cosines, (N, K).
+        labels: visible labels, (N,).
+    """
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
+
+
+class UnlabeledAware(nn.Module):
+    """Cross-entropy for stock plugins that call the criterion; 0 where no label shows."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        shown = labels != UNLABELED
+        if not shown.any():
+            return logits.sum() * 0.0
+        return nn.functional.cross_entropy(logits[shown], labels[shown])
+
+
+class DiscoveryStrategy(SupervisedTemplate):
+    """Trains on a stream of stages; a method fills `begin_stage`, `losses`, `end_stage`, `predict`.
+
+    It is an Avalanche strategy: `train(stage)`, `eval(stream)`, `plugins=[...]`, every callback in
+    the stock order. What it adds: hidden labels are gone before the first callback; named loss
+    terms are weighed by the recipe; one optimizer object lives for the whole run; all randomness is
+    a function of `seed` and the stage; evaluation leaves no trace.
+
+    Args:
+        model: the shared model; its head grows, everything else is there from the start.
+        base: recipe of the labeled stage 0.
+        continual: recipe of every later stage.
+        num_novel: how many classes are new at a stage: "given" (the stage tells) or a number, which
+            counts as given too.
+        warm_up: supervised start of a backbone that is not pretrained; None for none.
+        seed: of all draws, >= 0.
+        eval_batch_size: images a step without gradient.
+        num_workers: processes that load images.
+        stock_labels: labels of a stock experience after the first are hidden ("mask") or shown
+            ("use"); stages of our own scenarios never carry hidden labels.
+        device: where the model lives.
+        plugins: Avalanche plugins.
+        evaluator: Avalanche evaluation plugin; by default all discovery metrics without a logger.
+        eval_every: epochs between evaluations inside training; -1 for none.
+    """
+
+    num_views: ClassVar[int] = 2
+    settings: ClassVar[frozenset[str]] = frozenset({"continual"})
+
+    def __init__(
+        self,
+        *,
+        model: GCDModel,
+        base: Recipe,
+        continual: Recipe,
+        num_novel: str | int = "given",
+        warm_up: WarmUp | None = None,
+        seed: int = 0,
+        eval_batch_size: int = 256,
+        num_workers: int = 0,
+        stock_labels: str = "mask",
+        device: str | torch.device = "cpu",
+        plugins: Sequence[BasePlugin] | None = None,
+        evaluator: EvaluationPlugin | None = None,
+        eval_every: int = -1,
+    ) -> None:
+        if stock_labels not in ("mask", "use"):
+            raise InputError(f"stock_labels is {stock_labels!r}; wanted 'mask' or 'use'")
+        if num_novel != "given" and not (isinstance(num_novel, int) and num_novel >= 1):
+            raise InputError(
+                f"num_novel is {num_novel!r}; wanted 'given' or a number >= 1 ('estimate' "
+                "comes with the class-count estimators)"
+            )
+        if seed < 0:
+            raise InputError(f"seed is {seed}; wanted a whole number >= 0")
+        self.staged = StagedOptimizer(model, base, self.parameter_groups(model))
+        super().__init__(
+            model=model,
+            optimizer=self.staged.optimizer,
+            criterion=UnlabeledAware(),
+            train_mb_size=base.batch_size,
+            train_epochs=base.epochs,
+            eval_mb_size=eval_batch_size,
+            device=device,
+            plugins=plugins,
+            evaluator=evaluator or discovery_evaluator(),
+            eval_every=eval_every,
+        )
+        self.model: GCDModel = model.to(self.device)
+        self.base, self.continual, self.warm_up = base, continual, warm_up
+        self.num_novel = num_novel
+        self.seed, self.num_workers, self.stock_labels = seed, num_workers, stock_labels
+        self.stage_index = -1
+        self.epoch = 0
+        self.num_base = 0
+        self.num_known = 0
+        self.terms: dict[str, Tensor] = {}
+        self.report: dict[str, Any] = {}
+        self._mb_ids: Tensor | None = None
+        self._mb_views: Tensor | None = None
+
+    # ---------------------------------------------------------------- what a method fills
+
+    @abstractmethod
+    def begin_stage(self, stage: Stage) -> None:
+        """Get ready for a stage, before its first step: grow the head, keep a teacher."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Named scalar terms; the recipe's `weights` must name the same ones."""
+
+    def end_stage(self, stage: Stage) -> None:
+        """Remember what later stages need, after the last step."""
+        return
+
+    def predict(self, trunk: Tensor) -> Tensor:
+        """Scores (B, K) for trunk outputs (B, ...): softmax gives probabilities, argmax the answer.
+
+        By default the logits of the cosine head at temperature 0.1.
+        """
+        return self.model.head(self.model.backbone.tail(trunk)) / 0.1
+
+    def parameter_groups(self, model: GCDModel) -> list[dict[str, Any]]:
+        """Optimizer groups of (name, parameter) pairs."""
+        return parameter_groups(model)
+
+    def sampler(self, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Rows of one epoch in order, from the visible labels (N,)."""
+        return shuffled(labels, generator)
+
+    def state_modules(self) -> dict[str, nn.Module]:
+        """What a stage changes and a checkpoint must hold, by name."""
+        return {
+            "tail": self.model.backbone.tail,
+            "projection": self.model.projection,
+            "head": self.model.head,
+        }
+
+    # ---------------------------------------------------------------- help for methods
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the current stage."""
+        return self.base if self.stage_index <= 0 else self.continual
+
+    def generator(self, *purpose: int | str) -> torch.Generator:
+        """A fresh generator that depends on the seed, the stage and `purpose` alone."""
+        return torch_generator(self.seed, max(self.stage_index, 0), *purpose)
+
+    def num_labeled_classes(self, stage: Stage) -> int:
+        """Classes of a labeled stage.
+
+        Raises:
+            InputError: if the labels are not 0 .. K - 1 with at least one sample each.
+        """
+        shown = sorted(set(stage.dataset.targets) - {UNLABELED})
+        if not shown or shown != list(range(len(shown))):
+            raise InputError(
+                f"the base stage shows the labels {shown[:6]}...; wanted 0 .. K-1 without gaps: "
+                "let `scenarios` renumber the classes"
+            )
+        return len(shown)
+
+    def novel_classes(self, stage: Stage) -> int:
+        """How many classes the head grows by at an unlabeled stage.
+
+        Raises:
+            InputError: if it should be given and the stage does not tell.
+        """
+        told = self.num_novel
+        if told == "given":
+            told = getattr(stage, "num_novel", None)
+        if told is None:
+            raise InputError(
+                f"num_novel is 'given' but stage {self.stage_index} does not tell how many classes "
+                "are new; set num_novel=<number>"
+            )
+        if not 1 <= told <= len(stage.dataset) - self.num_known:
+            raise InputError(
+                f"stage {self.stage_index} is to bring {told} novel classes beside "
+                f"{self.num_known} known ones with {len(stage.dataset)} samples; wanted at least "
+                "one novel class and a sample for each: set num_novel=<number> or change the stages"
+            )
+        return int(told)
+
+    @torch.no_grad()
+    def stage_outputs(self, stage: Stage) -> StageOutputs:
+        """One pass over a stage under the evaluation transform."""
+        features, labels = [], []
+        for trunk, shown in self.trunk_outputs(stage.dataset):
+            features.append(self.model.backbone.tail(trunk))
+            labels.append(shown)
+        joined = torch.cat(features)
+        return StageOutputs(joined, self.model.head(joined), torch.cat(labels).to(joined.device))
+
+    @torch.no_grad()
+    def trunk_outputs(self, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Trunk outputs (B, ...) and visible labels (B,) of a data set, in order, in eval mode."""
+        training = self.model.training
+        self.model.eval()
+        for images, shown, *_ in self._plain_loader(dataset.eval()):
+            yield self.model.backbone.trunk(images.to(self.device, non_blocking=True)), shown
+        self.model.train(training)
+
+    # ---------------------------------------------------------------- Avalanche's template
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """Train on a stage, or on several in order; see Avalanche."""
+        with isolated_randomness(self.seed, self.stage_index + 1, "stage"):
+            return super().train(
+                experiences, [] if eval_streams is None else eval_streams, **kwargs
+            )
+
+    @torch.no_grad()
+    def eval(self, experiences: Any, **kwargs: Any) -> Any:
+        """Evaluate a stage or a stream; weights, memories and generators stay as they were.
+
+        Raises:
+            InputError: before the first stage.
+        """
+        if self.stage_index < 0:
+            if self._eval_streams is not None:  # Avalanche's periodic evaluation comes that early
+                return self.evaluator.get_last_metrics()
+            raise InputError("there is no class to predict yet; call train() on stage 0 first")
+        with preserved_randomness():
+            return super().eval(experiences, **kwargs)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        self.stage_index += 1
+        self.epoch = 0
+        experience = self.experience
+        if not isinstance(experience, Stage):
+            experience = self._adopt(experience)
+        self.experience = experience.train()
+        self.train_mb_size, self.train_epochs = self.recipe.batch_size, self.recipe.epochs
+        super()._before_training_exp(**kwargs)
+
+    def _before_eval_exp(self, **kwargs: Any) -> None:
+        self.experience = self.experience.eval()
+        super()._before_eval_exp(**kwargs)
+
+    def _adopt(self, experience: Any) -> Any:
+        masked = self.stage_index > 0 and self.stock_labels == "mask"
+        return masked_copy(experience) if masked else experience
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        self.model.eval()
+        self.end_stage(self.experience)
+        self.model.train()
+        super()._after_training_exp(**kwargs)
+
+    def make_train_dataloader(
+        self,
+        num_workers: int | None = None,
+        pin_memory: bool | None = None,
+        persistent_workers: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise InputError(f"train() does not know {sorted(kwargs)}")
+        data = self.adapted_dataset
+        if len(data) < self.train_mb_size:
+            raise InputError(
+                f"stage {self.stage_index} holds {len(data)} samples, fewer than one batch of "
+                f"{self.train_mb_size}; lower strategy.{self._recipe_name}.batch_size"
+            )
+        draw = Draw(seed=self.seed, stage=self.stage_index, num_views=self.num_views)
+        labels = np.asarray(list(data.targets))
+        self.batches = EpochBatches(labels, self.train_mb_size, draw, self.sampler)
+        workers = self.num_workers if num_workers is None else num_workers
+        self.dataloader = DataLoader(
+            DrawnViews(data, draw),
+            batch_sampler=self.batches,
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
+            generator=self.generator("loader"),
+        )
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        if kwargs:
+            raise InputError(f"eval() does not know {sorted(kwargs)}")
+        self.dataloader = self._plain_loader(self.adapted_dataset)
+
+    def _plain_loader(self, dataset: Any) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=self.eval_mb_size,
+            num_workers=self.num_workers,
+            pin_memory=self.device.type == "cuda",
+            generator=self.generator("loader"),
+        )
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """Begin the stage: grow, warm up where wanted, make the optimizer a new one."""
+        self.num_known = self.model.num_classes
+        self.begin_stage(self.experience)
+        if self.stage_index == 0:
+            self.num_base = self.model.num_classes
+        self.model.to(self.device)
+        if self.stage_index == 0 and self.warm_up is not None:
+            self.report["warm_up"] = warm_up(
+                self.model,
+                self.adapted_dataset,
+                self.warm_up,
+                seed=self.seed,
+                device=self.device,
+                num_workers=self.num_workers,
+            )
+        self.model.train()
+        self.staged.begin(self.model, self.recipe)
+        self.optimized_param_id = dict(self.model.named_parameters())
+
+    def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
+        """Nothing grows outside `begin_stage`, so an evaluation cannot change the head."""
+        return self.model if model is None else model
+
+    def _before_training_epoch(self, **kwargs: Any) -> None:
+        self.batches.epoch = self.epoch
+        super()._before_training_epoch(**kwargs)
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """One pass; also what a plugin's own loader reads gets this epoch's views."""
+        with drawing(replace(self.batches.draw, epoch=self.epoch)):
+            super().training_epoch(**kwargs)
+
+    def _after_training_epoch(self, **kwargs: Any) -> None:
+        self.epoch += 1
+        self.staged.scheduler.step()
+        super()._after_training_epoch(**kwargs)
+
+    def _unpack_minibatch(self) -> None:
+        images, labels, *rest = (part.to(self.device, non_blocking=True) for part in self.mbatch)
+        self._mb_ids = rest.pop(0) if len(rest) > 1 else None
+        rest = rest or [torch.zeros_like(labels)]  # a stock data set without task labels
+        views = images if images.dim() in (3, 5) else images.unsqueeze(1)
+        if self.is_training and views.shape[1] < self.num_views:
+            raise InputError(
+                f"{type(self).__name__} needs {self.num_views} views of an image and got "
+                f"{views.shape[1]}: build the stream with `scenarios`, or give its train transform "
+                "as one that stacks views to (V, C, H, W)"
+            )
+        self._mb_views = views
+        self.mbatch = [views[:, 0], labels, *rest]
+
+    def forward(self) -> Tensor:
+        trunk = self.model.trunk_output(self._mb_views)
+        if not self.is_training:
+            self.mb_trunk = trunk[:, 0]
+            return self.predict(self.mb_trunk)
+        self.batch = Batch(trunk, self.model.from_trunk(trunk), self.mb_y, self._mb_ids)
+        return self.batch.out.logits[:, 0]
+
+    def criterion(self) -> Tensor:
+        if not self.is_training:  # a discovered category is no label
+            return self._make_empty_loss()
+        terms = self.losses(self.batch)
+        loss = self.recipe.total(terms)
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        return loss
+
+    def optimizer_step(self) -> None:
+        self.staged.clip(self.recipe)
+        super().optimizer_step()
+
+    @property
+    def _recipe_name(self) -> str:
+        return "base" if self.stage_index <= 0 else "continual"

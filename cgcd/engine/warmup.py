@@ -1,0 +1,216 @@
+"""A short supervised start for a backbone that is not pretrained.
+
+The published recipes assume strong pretrained features; from random weights their sharpened
+self-distillation collapses before the supervised term takes hold. The warm-up trains the whole
+network on the labeled base samples, once; it is declared in the config, cached and reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from cgcd.engine.cache import cache_folder, write_tensors
+from cgcd.engine.loading import DrawnViews, EpochBatches
+from cgcd.engine.seeding import Draw, isolated_randomness
+from cgcd.losses import cosine_cross_entropy, info_nce, supervised_contrastive
+from cgcd.models import GCDModel
+from cgcd.vocabulary import UNLABELED, InputError
+
+log = logging.getLogger(__name__)
+
+_TERMS = ("cross_entropy", "supervised_contrastive", "contrastive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmUp:
+    """Recipe of the warm-up: AdamW on cross-entropy and contrastive terms over two views.
+
+    Attributes:
+        steps: optimizer steps, >= 1.
+        batch_size: labeled images a step; smaller stages are taken whole.
+        lr: first learning rate; cosine down to 0 after a linear rise over a tenth of the steps.
+        weight_decay: of AdamW.
+        temperature: of the cosine logits in the cross-entropy.
+        weights: of `cross_entropy`, `supervised_contrastive` and `contrastive`.
+        cache: keep and reuse the result in the cache folder.
+    """
+
+    steps: int = 100
+    batch_size: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    temperature: float = 0.1
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "cross_entropy": 1.0,
+            "supervised_contrastive": 0.5,
+            "contrastive": 0.3,
+        }
+    )
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", dict(self.weights))
+        if self.steps < 1 or self.batch_size < 2:
+            raise InputError(
+                f"warm_up has steps={self.steps} and batch_size={self.batch_size}; wanted at least "
+                "1 and 2 (strategy.warm_up=null turns it off)"
+            )
+        if self.weights.keys() != set(_TERMS):
+            raise InputError(
+                f"warm_up.weights names {sorted(self.weights)}; wanted exactly {sorted(_TERMS)}, "
+                "with 0 for a term to leave out"
+            )
+
+    def factor(self, step: int) -> float:
+        """Learning rate of a step as a fraction of `lr`."""
+        rise = max(self.steps // 10, 1)
+        if step < rise:
+            return (step + 1) / rise
+        return (1 + math.cos(math.pi * (step - rise) / max(self.steps - rise, 1))) / 2
+
+
+def warm_up(
+    model: GCDModel,
+    dataset: Any,
+    recipe: WarmUp,
+    *,
+    seed: int,
+    device: torch.device,
+    num_workers: int = 0,
+) -> dict[str, Any]:
+    """Train the whole model, batch-norm statistics too, on the labeled samples of `dataset`.
+
+    Args:
+        model: its head must already have a row for every label.
+        dataset: the adapted training set of stage 0.
+
+    Returns:
+        For the report: steps, seconds, last loss, whether the result came from the cache.
+    """
+    started = time.perf_counter()
+    key = _digest(model, dataset, recipe, seed, device)
+    path = cache_folder() / "warm_up" / f"{key}.safetensors"
+    stored = _cached(path) if recipe.cache else None
+    if stored is not None:
+        model.load_state_dict(stored)
+        seconds = time.perf_counter() - started
+        log.info("warm-up: taken from the cache")
+        return {"steps": recipe.steps, "seconds": seconds, "cached": True}
+    with isolated_randomness(seed, "warm_up"):  # what follows is the same after a cache hit
+        loss = _train(model, dataset, recipe, seed, device, num_workers)
+    if recipe.cache:
+        write_tensors(path, model.state_dict())
+    seconds = time.perf_counter() - started
+    log.info("warm-up: %d steps on the labeled samples, loss %.3f", recipe.steps, loss)
+    return {"steps": recipe.steps, "seconds": seconds, "loss": loss, "cached": False}
+
+
+def _cached(path: Path) -> dict[str, Tensor] | None:
+    if not path.is_file():
+        return None
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        log.warning("%s is damaged (%s); warming up again", path, error)
+        return None
+
+
+def _train(
+    model: GCDModel, dataset: Any, recipe: WarmUp, seed: int, device: torch.device, workers: int
+) -> float:
+    learning = {name: p.requires_grad for name, p in model.named_parameters()}
+    model.requires_grad_(True)
+    model.backbone.warming = True
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.factor)
+    try:
+        for views, labels in _batches(dataset, recipe, seed, workers):
+            loss = _loss(model, views.to(device), labels.to(device), recipe)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+    finally:
+        model.backbone.warming = False
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(learning[name])
+            parameter.grad = None
+        model.train()
+    return float(loss.detach())
+
+
+def _loss(model: GCDModel, views: Tensor, labels: Tensor, recipe: WarmUp) -> Tensor:
+    features = model.backbone(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+    projections = model.projection(features)
+    terms = {
+        "cross_entropy": cosine_cross_entropy(model.head(features), labels, recipe.temperature),
+        "supervised_contrastive": supervised_contrastive(projections, labels),
+        "contrastive": info_nce(projections),
+    }
+    return sum((recipe.weights[name] * term for name, term in terms.items()), start=0.0)  # type: ignore[return-value]
+
+
+def _batches(
+    dataset: Any, recipe: WarmUp, seed: int, workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    labels = np.asarray(list(dataset.targets))
+    labeled = np.flatnonzero(labels != UNLABELED)
+    draw = Draw(seed=seed, stage=0, phase=1)
+    batches = EpochBatches(
+        labels,
+        min(recipe.batch_size, len(labeled)),
+        draw,
+        lambda _, generator: generator.permutation(labeled),
+    )
+    loader = DataLoader(
+        DrawnViews(dataset, draw),
+        batch_sampler=batches,
+        num_workers=workers,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    step = 0
+    while True:
+        for views, shown, *_ in loader:
+            yield views, shown
+            step += 1
+            if step == recipe.steps:
+                return
+        batches.epoch += 1
+
+
+def _digest(model: nn.Module, dataset: Any, recipe: WarmUp, seed: int, device: torch.device) -> str:
+    """What the result depends on: images, labels, model, recipe, seed, library, device."""
+    digest = hashlib.sha256()
+    digest.update(repr(model).encode())  # layers without weights: dropout, activations
+    facts = {k: v for k, v in asdict(recipe).items() if k != "cache"}
+    digest.update(
+        repr((facts, seed, torch.__version__, device.type, torch.get_num_threads())).encode()
+    )
+    views = DrawnViews(dataset, Draw(seed=seed, stage=0, phase=1))
+    for row in range(min(len(dataset), 8)):  # stands for the augmentation
+        digest.update(views[row, 0][0].numpy().tobytes())
+    for images, labels, *_ in DataLoader(dataset.eval(), batch_size=256):
+        digest.update(images.numpy().tobytes())
+        digest.update(labels.numpy().tobytes())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,187 @@
+"""A stage of the stream: an Avalanche experience whose hidden labels are not there at all.
+
+Labels are per sample and `UNLABELED` where hidden, so a labeled base stage, a mixed stage and an
+unlabeled stage are one type. The truth of unlabeled training samples is never part of a stage.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from avalanche.benchmarks import CLScenario, DatasetExperience, EagerCLStream
+from avalanche.benchmarks.scenarios.generic_scenario import ExperienceAttribute
+from avalanche.benchmarks.utils import DataAttribute, TaskLabels
+from avalanche.benchmarks.utils.classification_dataset import (
+    TaskAwareSupervisedClassificationDataset,
+)
+from torch.utils.data import Dataset
+
+from cgcd.vocabulary import UNLABELED
+
+
+class Sample(NamedTuple):
+    """An image before its transform, with the number that its random draws depend on."""
+
+    image: Any
+    id: int
+
+
+class VisibleRows(Dataset):
+    """Some rows of a source of images, with the labels that may be seen.
+
+    Args:
+        images: anything indexable that gives an image.
+        rows: which of them, (N,).
+        labels: visible label of each, `UNLABELED` where hidden, (N,).
+    """
+
+    def __init__(self, images: Sequence[Any], rows: np.ndarray, labels: np.ndarray) -> None:
+        self.images, self.rows = images, rows
+        self.targets = [int(label) for label in labels]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Sample, int]:
+        row = int(self.rows[index])
+        return Sample(self.images[row], row), self.targets[index]
+
+
+def stage_dataset(
+    images: Sequence[Any],
+    rows: np.ndarray,
+    labels: np.ndarray,
+    *,
+    train_transform: Callable[[Sample], torch.Tensor],
+    eval_transform: Callable[[Sample], torch.Tensor],
+) -> TaskAwareSupervisedClassificationDataset:
+    """An Avalanche data set of `Sample`s: "train" gives (V, C, H, W), "eval" gives (C, H, W).
+
+    Every stage has the same attributes in the same order, which is what concatenation needs:
+    `targets`, `sample_id` and, last, the task label 0 that stock code reads.
+    """
+    source = VisibleRows(images, rows, labels)
+    return TaskAwareSupervisedClassificationDataset(
+        [source],
+        data_attributes=[
+            DataAttribute(source.targets, "targets"),
+            DataAttribute([int(row) for row in rows], "sample_id"),
+            TaskLabels([0] * len(source)),
+        ],
+        transform_groups={"train": (train_transform, None), "eval": (eval_transform, None)},
+    )
+
+
+class Stage(DatasetExperience):
+    """One step of a continual category discovery stream.
+
+    Args:
+        dataset: see `stage_dataset`.
+        index: position in the stream, 0 is the base stage.
+        num_novel: classes that first occur here, None where the method must estimate it.
+    """
+
+    def __init__(self, dataset: Any, index: int, num_novel: int | None) -> None:
+        super().__init__(dataset=dataset, current_experience=index)
+        self.index = index
+        self.num_novel = num_novel
+        self.task_labels, self.task_label = [0], 0
+        self._as_attributes("_origin_stream")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Visible labels, (N,), `UNLABELED` where hidden."""
+        return np.fromiter(self.dataset.targets, dtype=np.int64, count=len(self.dataset))
+
+    @property
+    def labeled(self) -> bool:
+        """Every sample shows its label."""
+        return bool((self.labels != UNLABELED).all())
+
+    @property
+    def classes_in_this_experience(self) -> list[int]:
+        """Classes with a visible label (Avalanche's name)."""
+        return sorted(set(self.labels.tolist()) - {UNLABELED})
+
+    @property
+    def benchmark(self) -> Any:
+        """What Avalanche's confusion matrix asks for."""
+        return self.origin_stream.benchmark
+
+
+class DiscoveryScenario(CLScenario):
+    """Train and test stream of `Stage`s, with what reports need to know about them.
+
+    `test_stream[: t + 1]` is the cumulative test set of stage t.
+
+    Args:
+        train, test: the stages; test stage t holds the classes first met at train stage t, with
+            their labels if there is a truth.
+        name: short name for folders and tables.
+        class_names: name of each class in row order, original names first given by the data set.
+        num_base: labeled classes.
+        num_novel: "given" if the stages tell the method how many classes are new.
+        stream_hash: digest of who is where; results may only be averaged over equal ones.
+        description: numbers for the report.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Stage],
+        test: Sequence[Stage],
+        *,
+        name: str,
+        class_names: Sequence[str],
+        num_base: int,
+        num_novel: str = "given",
+        stream_hash: str = "",
+        description: dict[str, Any] | None = None,
+    ) -> None:
+        streams = [EagerCLStream("train", list(train)), EagerCLStream("test", list(test))]
+        super().__init__(streams)
+        for stream in streams:
+            stream.benchmark = self  # Avalanche 0.6.0 leaves it None, its strict checks want it
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.num_base = num_base
+        self.num_novel = num_novel
+        self.stream_hash = stream_hash
+        self.description = description or {}
+        self.n_classes = len(self.class_names)
+
+
+def masked_copy(experience: DatasetExperience) -> DatasetExperience:
+    """A stock labeled experience with every label hidden, sharing its images but no attribute box.
+
+    The labels are replaced both in what the data set yields and in its `targets`, so that memories
+    filled by stock plugins hold no truth either.
+    """
+    dataset = experience.dataset
+    hide = (None, _hidden)
+    masked = copy.copy(experience)
+    for name, value in list(masked.__dict__.items()):
+        if isinstance(value, ExperienceAttribute):
+            masked.__dict__[name] = copy.copy(value)
+    masked._dataset = type(dataset)(
+        [dataset],
+        data_attributes=[DataAttribute([UNLABELED] * len(dataset), "targets")],
+        frozen_transform_groups={"train": hide, "eval": hide},
+    )
+    told = (
+        "classes_in_this_experience",
+        "previous_classes",
+        "classes_seen_so_far",
+        "future_classes",
+    )
+    for name in told:
+        if name in masked.__dict__:
+            masked.__dict__[name] = type(masked.__dict__[name])()
+    return masked
+
+
+def _hidden(label: Any) -> Any:
+    return torch.full_like(label, UNLABELED) if torch.is_tensor(label) else UNLABELED

@@ -1,0 +1,78 @@
+"""The stage table and the closing lines, from plain result rows; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_COLUMNS = (
+    ("All", "accuracy/all"),
+    ("Known", "accuracy/known"),
+    ("Novel", "accuracy/novel"),
+    ("Base", "accuracy/base"),
+    ("M_f", "forgetting/m_f"),
+    ("bound", "bound/closed_set_all"),
+)
+
+HEADER = "stage  known novel found" + "".join(f"{title:>7}" for title, _ in _COLUMNS) + "  seconds"
+
+
+def table_row(row: Mapping[str, float]) -> str:
+    """One stage: classes known before, new, predicted at least once; percent; seconds.
+
+    M_f is the largest loss of base accuracy so far, bound what a model scores that discovers
+    nothing.
+    """
+    stage = int(row["stage"])
+    known = 0 if stage == 0 else int(row["stage/num_known"])
+    novel = int(row["stage/num_classes"]) - known
+    cells = "".join(f"{_percent(row.get(key)):>7}" for _, key in _COLUMNS)
+    counts = f"{stage:>5}  {known:>5} {novel:>5} {int(row['stage/found']):>5}"
+    return f"{counts}{cells}  {row['seconds']:>7.1f}"
+
+
+def table(rows: Sequence[Mapping[str, float]]) -> str:
+    """Header and all rows."""
+    return "\n".join([HEADER, *map(table_row, rows)])
+
+
+def summary(results: Mapping[str, Any]) -> str:
+    """Headline, floors and bound of `results.json`, averaged over the continual stages."""
+    rows = results["stages"][1:]
+    value = results["headline"]["value"]
+    lines = []
+    if value is None:
+        lines.append("no truth, no accuracies: see the predictions")
+    else:
+        lines.append(f"headline: All {_percent(value)} % = {results['headline']['definition']}")
+        beside = [
+            f"{title} {_percent(_mean(rows, key))}"
+            for title, key in (
+                ("plain k-means", "floor/kmeans_all"),
+                ("nearest mean with k-means", "floor/nearest_mean_all"),
+                ("closed-set bound", "bound/closed_set_all"),
+            )
+            if _mean(rows, key) is not None
+        ]
+        if beside:
+            lines.append(
+                "for scale: " + ", ".join(beside) + " (start features, never trained further)"
+            )
+        for name, key in (
+            ("k-means", "floor/kmeans_all"),
+            ("nearest mean", "floor/nearest_mean_all"),
+        ):
+            lost = [int(r["stage"]) for r in rows if r.get(key, -1.0) > r["accuracy/all"]]
+            if lost:
+                lines.append(f"{name} scores higher at stage {', '.join(map(str, lost))}")
+    lines.append(f"number of novel classes: {results['num_novel']}")
+    return "\n".join(lines)
+
+
+def _mean(rows: Sequence[Mapping[str, float]], key: str) -> float | None:
+    values = [row[key] for row in rows if key in row]
+    return sum(values) / len(values) if values else None
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,93 @@
+"""From a composition and its images to the Avalanche scenario a strategy trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cgcd.models import InputSpec
+from cgcd.stages import DiscoveryScenario, Sample, Stage, stage_dataset
+from cgcd.vocabulary import InputError
+from scenarios.arrays import ImageArrays
+from scenarios.composition import Composition
+from scenarios.views import STANDARD, Augmentation, CenterView, PilImages, TrainViews
+
+
+def discovery_scenario(
+    data: ImageArrays,
+    composition: Composition,
+    *,
+    name: str,
+    inputs: InputSpec,
+    augmentations: Sequence[Augmentation] = STANDARD,
+    num_novel: str | int = "given",
+) -> DiscoveryScenario:
+    """A scenario of labeled base stage and unlabeled stages.
+
+    The train stages hold images, visible labels and nothing else; test stage t holds the test
+    images of the classes first met at stage t, labeled with their rows.
+
+    Args:
+        data: images and original class ids.
+        composition: who is where.
+        name: short name for folders and tables.
+        inputs: size and normalization the backbone wants.
+        augmentations: of the training views.
+        num_novel: "given" tells each stage how many classes are new; any other word or a number
+            (which the strategy uses for every stage) leaves the stages silent.
+
+    Raises:
+        InputError: if the training view would not have the input size.
+    """
+    train_view = TrainViews(inputs, tuple(augmentations))
+    test_view = CenterView(inputs)
+    train_images, test_images = _as_pil(data.train_images), _as_pil(data.test_images)
+    _check_size(train_view, train_images)
+    rows = composition.rows(data.test_targets)
+
+    def stage(
+        images: Sequence[Image.Image],
+        index: int,
+        which: np.ndarray,
+        labels: np.ndarray,
+        novel: int | None,
+    ) -> Stage:
+        dataset = stage_dataset(
+            images, which, labels, train_transform=train_view, eval_transform=test_view
+        )
+        return Stage(dataset, index, novel)
+
+    train, test = [], []
+    for plan in composition.stages:
+        told = len(plan.novel_rows) if num_novel == "given" else None
+        train.append(stage(train_images, plan.index, plan.indices, plan.labels, told))
+        test.append(
+            stage(test_images, plan.index, plan.test_indices, rows[plan.test_indices], told)
+        )
+    return DiscoveryScenario(
+        train,
+        test,
+        name=name,
+        class_names=[data.class_names[c] for c in composition.class_order],
+        num_base=composition.num_base,
+        num_novel="given" if num_novel == "given" or isinstance(num_novel, int) else num_novel,
+        stream_hash=composition.hash,
+        description={"stages": composition.describe()},
+    )
+
+
+def _as_pil(images: np.ndarray | Sequence[Image.Image]) -> Sequence[Image.Image]:
+    return PilImages(images) if isinstance(images, np.ndarray) else images
+
+
+def _check_size(view: TrainViews, images: Sequence[Any]) -> None:
+    shape = tuple(view(Sample(images[0], 0)).shape[-2:])
+    wanted = (view.spec.size, view.spec.size)
+    if shape != wanted:
+        raise InputError(
+            f"the augmentations give images of {shape}; the backbone wants {wanted}: let "
+            "scenarios.views.RandomCrop be one of them"
+        )
