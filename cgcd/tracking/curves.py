@@ -40,5 +40,6 @@ def draw_stage_curves(results: Mapping[str, Any], path: Path) -> None:
     axes.grid(alpha=0.3)
     name = f"{results['strategy']} on {results['scenario']}, seed {results['seed']}"
     axes.set_title(f"{name} (number of novel classes: {results['num_novel']})", fontsize=10)
-    axes.legend(loc="lower left", ncols=2, fontsize=8)
+    if axes.lines:  # none where there is no truth
+        axes.legend(loc="lower left", ncols=2, fontsize=8)
     figure.savefig(path, dpi=110)
