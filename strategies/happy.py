@@ -24,6 +24,7 @@ from cgcd.losses import (
 from cgcd.memory import PrototypeMemory
 from cgcd.models import GCDModel
 from cgcd.stages import Stage
+from cgcd.vocabulary import InputError
 
 BASE = Recipe(
     epochs=100,
@@ -105,6 +106,17 @@ class Happy(DiscoveryStrategy):
         warm_up: WarmUp | None = None,
         **engine: Any,
     ) -> None:
+        if kmeans_starts < 1:
+            raise InputError(f"kmeans_starts is {kmeans_starts}; wanted at least 1")
+        for name, value in (
+            ("student_temperature", student_temperature),
+            ("teacher_temperature", teacher_temperature),
+            ("teacher_temperature_start", teacher_temperature_start),
+            ("teacher_temperature_end", teacher_temperature_end),
+            ("hardness_temperature", hardness_temperature),
+        ):
+            if value <= 0:
+                raise InputError(f"{name} is {value}; wanted a number above 0")
         super().__init__(
             model=model,
             base=base,

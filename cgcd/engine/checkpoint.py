@@ -30,6 +30,7 @@ from cgcd.vocabulary import SCHEMA_VERSION, InputError
 log = logging.getLogger(__name__)
 
 _TENSORS, _STATE, _BACKBONE = "tensors.safetensors", "state.json", "backbone.safetensors"
+_STAGE_FOLDERS = "stage_[0-9][0-9][0-9]"
 _COUNTERS = ("stage_index", "num_base", "num_known")
 
 
@@ -105,7 +106,7 @@ def discard_after(folder: Path, stage: int) -> None:
     """Remove what a run that goes on after `stage` must not find: later stages, torn writes."""
     for path in folder.glob(".stage_*"):
         shutil.rmtree(path)
-    for path in folder.glob("stage_*"):
+    for path in folder.glob(_STAGE_FOLDERS):
         if int(path.name[-3:]) > stage:
             shutil.rmtree(path)
 
@@ -116,7 +117,7 @@ def latest(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: if a checkpoint was written by a newer version.
     """
-    for path in sorted(folder.glob("stage_*"), reverse=True):
+    for path in sorted(folder.glob(_STAGE_FOLDERS), reverse=True):
         try:
             state = json.loads((path / _STATE).read_text(encoding="utf-8"))
             if state["schema_version"] > SCHEMA_VERSION:

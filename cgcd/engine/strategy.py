@@ -126,6 +126,11 @@ class DiscoveryStrategy(SupervisedTemplate):
                 f"num_novel is {num_novel!r}; wanted 'given' or a number >= 1 ('estimate' "
                 "comes with the class-count estimators)"
             )
+        if eval_batch_size < 1:
+            raise InputError(f"eval_batch_size is {eval_batch_size}; wanted at least 1")
+        foreign = [plugin for plugin in plugins or () if not isinstance(plugin, BasePlugin)]
+        if foreign:
+            raise InputError(f"plugins holds {foreign[0]!r}; wanted Avalanche plugins")
         if seed < 0:
             raise InputError(f"seed is {seed}; wanted a whole number >= 0")
         self.staged = StagedOptimizer(model, base, self.parameter_groups(model))

@@ -116,7 +116,7 @@ def warm_up(
     if recipe.cache:
         write_tensors(path, model.state_dict())
     seconds = time.perf_counter() - started
-    log.info("warm-up: %d steps on the labeled samples, loss %.3f", recipe.steps, loss)
+    log.info("warm-up: %d steps on labeled samples, loss %.3f, %.1f s", recipe.steps, loss, seconds)
     return {"steps": recipe.steps, "seconds": seconds, "loss": loss, "cached": False}
 
 

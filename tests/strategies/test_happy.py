@@ -251,3 +251,18 @@ def test_base_labels_without_gaps(quick_happy, blobs):
     stage = scenario.train_stream[1]
     with pytest.raises(InputError, match=r"wanted 0 .. K-1 without gaps"):
         quick_happy().train(stage)  # an unlabeled stage first
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kmeans_starts": 0},
+        {"student_temperature": 0.0},
+        {"hardness_temperature": -1.0},
+        {"eval_batch_size": 0},
+        {"plugins": [1]},
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused_at_the_door(quick_happy, settings):
+    with pytest.raises(InputError, match=f"{next(iter(settings))} (is|holds)"):
+        quick_happy(**settings)
