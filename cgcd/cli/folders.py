@@ -1,0 +1,106 @@
+"""The folder of a run: its name, what it holds of an earlier run, and taking it over."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cgcd.vocabulary import SCHEMA_VERSION, InputError
+
+log = logging.getLogger(__name__)
+
+RESULTS = "results.json"
+
+_NO_RESULT_KEYS = (
+    ("device",),
+    ("torch_threads",),
+    ("num_workers",),
+    ("tracking",),
+    ("runs_root",),
+    ("overwrite",),
+    ("data_root",),  # where a scenario reads it, it is a key of the scenario too
+    ("strategy", "device"),
+    ("strategy", "num_workers"),
+)
+
+
+def run_folder(content: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
+    """`<scenario>-<strategy>-s<seed>-<8 hex digits>` under `runs_root`.
+
+    The digits are a hash of every value that changes results, so that the same command finds its
+    own folder from wherever the rest differs.
+
+    Args:
+        content: the config as plain data.
+        chosen: file of every group.
+    """
+    hashed: Any = copy.deepcopy(dict(content))
+    for *parents, key in _NO_RESULT_KEYS:
+        part = hashed
+        for parent in parents:
+            part = part[parent]
+        part.pop(key, None)
+    root = hashed["scenario"].get("data_root")
+    if root is not None:
+        hashed["scenario"]["data_root"] = str(Path(root).resolve())
+    digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{chosen['scenario']}-{chosen['strategy']}-s{content['seed']}-{digest}"
+    return Path(content["runs_root"]) / name
+
+
+def stored_results(folder: Path) -> dict[str, Any] | None:
+    """`results.json` of a folder; None where there is none, or none that can be read.
+
+    Raises:
+        InputError: if a newer version wrote it.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        version, parts = stored["schema_version"], (stored["finished"], stored["stages"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        log.warning("%s is damaged (%s); it is written again", path, error)
+        return None
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {version} and this cgcd reads up to {SCHEMA_VERSION}; use "
+            "the newer cgcd or set overwrite=true"
+        )
+    return stored if all(parts) else None
+
+
+def take_folder(folder: Path, config_text: str, overwrite: bool) -> None:
+    """Make the folder ready for a run: emptied where wanted, its config written.
+
+    Only what runs leave is removed, nothing else.
+
+    Raises:
+        InputError: if another run is in it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock").acquire(timeout=0):
+            if overwrite:
+                for name in ("checkpoints", "predictions", "tensorboard"):
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                for name in (RESULTS, "metrics.csv", "stage_curves.png"):
+                    (folder / name).unlink(missing_ok=True)
+            (folder / "config.yaml").write_text(config_text, encoding="utf-8")
+    except Timeout as error:
+        raise InputError(
+            f"{folder} is in use by another run; wait for it or give another runs_root"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); set runs_root=<a folder of yours>"
+        ) from error

@@ -1,0 +1,59 @@
+"""The `cgcd` command: looks at the first word, imports only what that needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import cgcd
+from cgcd.cli.help_topics import TOPICS, topic
+
+_USAGE = f"""\
+cgcd {cgcd.__version__} - continual category discovery
+
+  cgcd run                                   digits stream, Happy: first results in about a minute
+  cgcd run strategy=NAME scenario=NAME       another method, another stream
+  cgcd run experiment=NAME data_root=DIR     a published recipe
+  cgcd run -m seed=0,1,2                     several runs (Hydra multirun)
+  cgcd run --help                            every choice and every key
+  cgcd help TOPIC                            {", ".join(TOPICS)}
+  cgcd --version
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 if it went well, 2 if something given cannot be used."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(_USAGE, end="")
+        return 0
+    if command == "--version":
+        print(f"cgcd {cgcd.__version__}")
+        return 0
+    if command == "help":
+        return _help(arguments[1:])
+    if command == "run":
+        from cgcd.cli.run import run
+
+        return run(arguments[1:])
+    return _complain(f"cgcd does not know {command!r}; wanted run or help: see cgcd --help")
+
+
+def _help(names: Sequence[str]) -> int:
+    if not names:
+        print(_USAGE, end="")
+        return 0
+    if names[0] not in TOPICS:
+        return _complain(f"cgcd help does not know {names[0]!r}; topics: {', '.join(TOPICS)}")
+    print(topic(names[0]), end="")
+    return 0
+
+
+def _complain(sentence: str) -> int:
+    print(f"cgcd: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Builds model, scenario, strategy and loggers from a composed config; the only place that does."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from cgcd.cli.configs import first_lines
+from cgcd.engine import (
+    Baselines,
+    DiscoveryStrategy,
+    Recipe,
+    RunResult,
+    discovery_evaluator,
+    run_stages,
+)
+from cgcd.engine.seeding import isolated_randomness
+from cgcd.models import GCDModel
+from cgcd.stages import DiscoveryScenario
+from cgcd.tracking.console import ConsoleProgress
+from cgcd.tracking.tensorboard import StageTensorBoard
+from cgcd.vocabulary import InputError
+
+log = logging.getLogger(__name__)
+
+_SMALL_MODEL = 5_000_000  # below, more than one thread on a CPU costs more than it gives
+
+
+@dataclass
+class Parts:
+    """Everything of one run.
+
+    Attributes:
+        model, scenario, strategy: as built.
+        tensorboard: the logger, or None.
+        progress: the console.
+    """
+
+    model: GCDModel
+    scenario: DiscoveryScenario
+    strategy: DiscoveryStrategy
+    tensorboard: StageTensorBoard | None
+    progress: ConsoleProgress
+
+    @classmethod
+    def build(cls, config: DictConfig, folder: Path) -> Parts:
+        """Build all parts; nothing is written before all of them stand.
+
+        Raises:
+            InputError: if any part refuses its arguments.
+        """
+        device = _device(config.device)
+        config.strategy.device = str(device)
+        if config.model.get("pretrained"):
+            log.info(
+                "pretrained weights of %s: from timm's cache, or fetched", config.model.backbone
+            )
+        with isolated_randomness(config.seed, "model"):
+            model: GCDModel = _instantiate(config.model, "model")
+        _set_threads(config.torch_threads, model, device)
+        scenario: DiscoveryScenario = _instantiate(config.scenario, "scenario", inputs=model.inputs)
+        tensorboard = None
+        if config.tracking.get("_target_"):
+            tensorboard = _instantiate(config.tracking, "tracking", folder=folder / "tensorboard")
+        more = [Baselines()] if config.baselines else []
+        progress = ConsoleProgress()
+        loggers = [logger for logger in (tensorboard, progress) if logger is not None]
+        strategy: DiscoveryStrategy = _instantiate(
+            config.strategy,
+            "strategy",
+            model=model,
+            evaluator=discovery_evaluator(*more, loggers=loggers),
+        )
+        _check_weights(strategy)
+        progress.total_steps = _checked_steps(strategy, scenario)
+        if model.backbone.origin == "random" and strategy.warm_up is None:
+            log.warning(
+                "the backbone starts from random weights without a warm-up; the published recipes "
+                "do not train from there: set strategy.warm_up={_target_:cgcd.engine.WarmUp}"
+            )
+        return cls(model, scenario, strategy, tensorboard, progress)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts of the model for the report."""
+        return {
+            "origin": self.model.backbone.origin,
+            "parameters": sum(p.numel() for p in self.model.backbone.parameters()),
+            "trainable": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "input": asdict(self.model.inputs),
+            "threads": torch.get_num_threads(),
+        }
+
+    def run(self, folder: Path, facts: Mapping[str, Any]) -> RunResult:
+        """The stage loop with console and TensorBoard."""
+        try:
+            return run_stages(
+                self.strategy, self.scenario, folder, facts=facts, on_stage=self.progress.row
+            )
+        finally:
+            self.progress.close()
+            if self.tensorboard is not None:
+                self.tensorboard.close()
+
+
+def _instantiate(config: DictConfig, part: str, **more: Any) -> Any:
+    """What the config's `_target_` makes, with what its constructor complains of as the message.
+
+    `more` are live objects, which Hydra would turn into configs if it were to pass them on.
+    """
+    try:
+        make = instantiate(config, _partial_=True, _convert_="all")
+        return make(**more)
+    except InputError:
+        raise
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from error
+        raise InputError(f"{part}: {first_lines(error).split(', set env var')[0]}") from error
+    except (TypeError, ValueError, AssertionError) as error:  # what constructors refuse with
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise InputError(f"{part} cannot be built: {reason}") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device={name} cannot be used here; set device=auto or device=cpu"
+        ) from error
+    return device
+
+
+def _set_threads(given: str | int, model: GCDModel, device: torch.device) -> None:
+    if given != "auto":
+        torch.set_num_threads(int(given))
+    elif (
+        device.type == "cpu" and sum(p.numel() for p in model.backbone.parameters()) < _SMALL_MODEL
+    ):
+        torch.set_num_threads(1)
+
+
+def _check_weights(strategy: DiscoveryStrategy) -> None:
+    """Refuse a loss term too many or too few now and not at the first step.
+
+    The terms of a method are those its constructor has weights for.
+    """
+    parameters = inspect.signature(type(strategy).__init__).parameters
+    for name in ("base", "continual"):
+        default = parameters[name].default if name in parameters else None
+        if not isinstance(default, Recipe):
+            continue
+        weights: Mapping[str, Any] = getattr(strategy, name).weights
+        wrong = sorted(weights.keys() ^ default.weights.keys())
+        if wrong:
+            raise InputError(
+                f"strategy.{name}.weights: {', '.join(wrong)} "
+                f"{'is given' if wrong[0] in weights else 'is missing'}; the loss terms are "
+                f"{', '.join(default.weights)}"
+            )
+        for term, weight in weights.items():
+            if not isinstance(weight, int | float) or isinstance(weight, bool):
+                raise InputError(
+                    f"strategy.{name}.weights.{term} is {weight}; wanted a number (0 for none)"
+                )
+
+
+def _checked_steps(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> int:
+    """Optimizer steps of the whole run.
+
+    Raises:
+        InputError: if a stage is smaller than one batch.
+    """
+    steps = 0
+    for stage in scenario.train_stream:
+        name = "base" if stage.index == 0 else "continual"
+        recipe: Recipe = getattr(strategy, name)
+        if len(stage.dataset) < recipe.batch_size:
+            raise InputError(
+                f"stage {stage.index} holds {len(stage.dataset)} samples, fewer than one batch of "
+                f"{recipe.batch_size}; lower strategy.{name}.batch_size"
+            )
+        steps += recipe.epochs * (len(stage.dataset) // recipe.batch_size)
+    return steps

@@ -1,0 +1,164 @@
+"""Every YAML composes, lists every argument, and says the same as the signatures."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import get_class, get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+import scenarios
+from cgcd.cli.configs import choices, compose_run, config_dir
+from cgcd.cli.settings import check_settings
+from strategies import Happy
+
+LIVE = {"model", "evaluator", "inputs", "example", "folder", "plugins"}  # objects, not YAML values
+FOLDER = config_dir()
+EXPERIMENTS = choices("experiment")
+PUBLISHED = ["cifar100", "imagenet100", "tiny_imagenet", "cub", "cars", "aircraft"]
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The config, with a value for whatever has to be given."""
+    config, chosen = compose_run(["data_root=somewhere", *overrides])
+    for key in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, key, "given.npz")
+    check_settings(config, chosen)
+    OmegaConf.resolve(config)
+    return config
+
+
+def overrides_of(path: Path) -> list[str]:
+    group = path.parent.name
+    key = "protocol@scenario.protocol" if group == "protocol" else group
+    return [f"{key}={path.stem}"]
+
+
+FILES = [path for path in sorted(FOLDER.glob("*/*.yaml")) if path.parent.name != "recipe"]
+
+
+def targets(node: Any) -> Iterator[dict[str, Any]]:
+    """Every part of a config that names a class or function."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+def defaults(made: Any) -> dict[str, Any]:
+    """Defaults by argument; `**more` stands for the arguments of the class above."""
+    found: dict[str, Any] = {}
+    for owner in inspect.getmro(made) if inspect.isclass(made) else [made]:
+        parameters = inspect.signature(owner).parameters
+        passed_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        for name, parameter in parameters.items():
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                found.setdefault(name, parameter.default)
+        if not passed_on:
+            break
+    return found
+
+
+def located(path: str) -> Any:
+    try:
+        return get_class(path)
+    except ValueError:  # a function
+        return get_method(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_file_composes_and_lists_every_argument(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    for part in targets(OmegaConf.to_container(composed(*overrides_of(path)))):
+        if part["_target_"].startswith("torch."):
+            continue
+        listed = part.keys() - {"_target_", "_partial_"}
+        wanted = set(defaults(located(part["_target_"])))
+        assert listed - LIVE == wanted - LIVE, part["_target_"]
+
+
+def plain(value: Any) -> Any:
+    """Comparable content of dataclasses and partials."""
+    if isinstance(value, partial):
+        return value.func, value.args, value.keywords
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return type(value), fields
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def assert_equal_defaults(part: DictConfig, made: Any, other: set[str]) -> None:
+    """YAML and signature give the same values, apart from `other` and what has no default."""
+    for name, default in defaults(made).items():
+        if name in LIVE | other or default is inspect.Parameter.empty:
+            continue
+        value = part[name]
+        if OmegaConf.is_config(value):
+            value = instantiate(value, _convert_="all")
+        assert plain(value) == plain(default), name
+
+
+def test_happy_has_the_defaults_of_its_file() -> None:
+    part = composed("recipe=none").strategy
+    assert_equal_defaults(part, Happy, {"device"})  # auto on the command line
+
+
+def test_scenarios_have_the_defaults_of_their_files() -> None:
+    for name in choices("scenario"):
+        made = getattr(scenarios, f"{name}_scenario")
+        assert_equal_defaults(composed(f"scenario={name}").scenario, made, {"data_root"})
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_says_what_it_is(name: str) -> None:
+    text = (FOLDER / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    header = text.partition("defaults:")[0]
+    assert text.startswith("# @package _global_\n# ")
+    for word in ("# Source: ", "# Expected", "# Hardware: ", f"cgcd run experiment={name}"):
+        assert word in header, word
+    assert "REDUCED" in header or "_reduced" not in name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_small_recipe_leaks_into_an_experiment(name: str) -> None:
+    config, chosen = compose_run([f"experiment={name}"])
+    assert chosen["recipe"] == "none"
+    assert config.strategy.warm_up is None
+    published = composed("recipe=none").strategy
+    for stage, lr in (("base", 0.1), ("continual", 0.01)):
+        recipe = config.strategy[stage]
+        assert recipe.optimizer.lr == lr or "reduced" in name
+        assert recipe.optimizer.weight_decay == 5e-5 and recipe.schedule == "cosine"
+        for term, weight in recipe.weights.items():
+            doubled = 2 if (name, stage, term) == ("happy_cub", "base", "mean_entropy") else 1
+            assert weight == doubled * published[stage].weights[term]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_experiments_are_the_published_ones(name: str) -> None:
+    config = composed(f"experiment=happy_{name}")
+    assert config.model.backbone == "vit_base_patch16_224.dino" and config.model.pretrained
+    protocol = OmegaConf.load(FOLDER / "protocol" / f"happy_{name}.yaml")
+    assert config.scenario.protocol == protocol
+    assert config.strategy.base.epochs == 100
+    assert config.strategy.continual.epochs == (20 if name == "cub" else 30)
+    assert config.strategy.base.batch_size == config.strategy.continual.batch_size == 128
+    assert config.scenario.get("name", name) == name
+    assert config.num_novel == "given"
+
+
+def test_the_command_line_wins_over_an_experiment() -> None:
+    config = composed("experiment=happy_cifar100", "strategy.base.epochs=1")
+    assert config.strategy.base.epochs == 1
