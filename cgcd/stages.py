@@ -166,6 +166,9 @@ def masked_copy(experience: DatasetExperience) -> DatasetExperience:
     for name, value in list(masked.__dict__.items()):
         if isinstance(value, ExperienceAttribute):
             masked.__dict__[name] = copy.copy(value)
+    for name in ("_origin_stream", "_benchmark"):  # they lead back to the labels
+        if not isinstance(masked.__dict__.get(name, None), ExperienceAttribute | None):
+            masked.__dict__[name] = ExperienceAttribute(masked.__dict__[name])
     masked._dataset = type(dataset)(
         [dataset],
         data_attributes=[DataAttribute([UNLABELED] * len(dataset), "targets")],

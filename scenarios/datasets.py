@@ -35,7 +35,7 @@ def digits_scenario(
     Args:
         inputs: what the backbone wants, `model.inputs`.
         protocol: which classes come when; ignored with a `stages_file`.
-        seed: of the draws of images.
+        seed: of the draws of images; ignored with a `stages_file`.
         num_novel: see `discovery_scenario`.
         augmentations: of the training views; digits are never mirrored.
         stages_file: an `.npz` that names the images of every stage.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from cgcd.vocabulary import InputError
@@ -33,7 +33,7 @@ class ImageFiles(Sequence[Image.Image]):
         try:
             with Image.open(path) as image:
                 return image.convert("RGB")
-        except (UnidentifiedImageError, OSError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{path} is no readable image; fetch it again or remove it") from error
 
 

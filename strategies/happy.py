@@ -65,7 +65,8 @@ class Happy(DiscoveryStrategy):
     Args:
         model: shared model; its projection head is drawn anew at every stage.
         base, continual: recipes; the weights name the loss terms.
-        num_novel: "given" (the stage tells, as in all published results) or a number per stage.
+        num_novel: "given" (the stage tells, as in nearly all published results) or a number per
+            stage.
         teacher_temperature_start, teacher_temperature_end, teacher_temperature_epochs: linear ramp
             of the base stage's teacher, both ends included.
         teacher_temperature: of the continual stages.
@@ -117,6 +118,11 @@ class Happy(DiscoveryStrategy):
         ):
             if value <= 0:
                 raise InputError(f"{name} is {value}; wanted a number above 0")
+        if radius_scale < 0 or teacher_temperature_epochs < 0:
+            raise InputError(
+                f"radius_scale is {radius_scale} and teacher_temperature_epochs is "
+                f"{teacher_temperature_epochs}; wanted 0 or more"
+            )
         super().__init__(
             model=model,
             base=base,
@@ -203,6 +209,9 @@ class Happy(DiscoveryStrategy):
                 self.model.num_classes,
                 self.model.head.directions.detach(),
             )
+
+    def predict(self, trunk: Tensor) -> Tensor:
+        return self.model.head(self.model.backbone.tail(trunk)) / self.student_temperature
 
     def state_modules(self) -> dict[str, nn.Module]:
         return {**super().state_modules(), "memory": self.memory}

@@ -28,3 +28,10 @@ def test_two_setup_commands() -> None:
 
 def test_length() -> None:
     assert len(README.splitlines()) <= 400
+
+
+def test_nothing_is_left_open() -> None:
+    assert not re.findall(r"@[A-Z]+@", README)
+    root = Path(__file__).resolve().parent.parent
+    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (root / target).is_file(), target

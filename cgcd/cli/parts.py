@@ -32,6 +32,7 @@ from cgcd.vocabulary import InputError
 
 log = logging.getLogger(__name__)
 
+_THREADS = torch.get_num_threads()  # before a run of a sweep changes it
 _SMALL_MODEL = 5_000_000  # below, more than one thread on a CPU costs more than it gives
 
 
@@ -147,12 +148,9 @@ def _device(name: str) -> torch.device:
 
 
 def _set_threads(given: str | int, model: GCDModel, device: torch.device) -> None:
-    if given != "auto":
-        torch.set_num_threads(int(given))
-    elif (
-        device.type == "cpu" and sum(p.numel() for p in model.backbone.parameters()) < _SMALL_MODEL
-    ):
-        torch.set_num_threads(1)
+    size = sum(p.numel() for p in model.backbone.parameters())
+    small = device.type == "cpu" and size < _SMALL_MODEL
+    torch.set_num_threads((1 if small else _THREADS) if given == "auto" else int(given))
 
 
 def _check_weights(strategy: DiscoveryStrategy) -> None:

@@ -25,7 +25,7 @@ from cgcd.vocabulary import UNLABELED
 
 
 class Baselines(StageMetric):
-    """Floors and bound as stage metrics, from the trunk pass that the evaluation makes anyway.
+    """Floors and bound as stage metrics; in evaluation they use the trunk pass that is made anyway.
 
     Attributes:
         start: tail that the run started from (after a warm-up, if there was one).
@@ -66,7 +66,8 @@ class Baselines(StageMetric):
 
     @torch.no_grad()
     def after_eval_iteration(self, strategy: Any) -> None:
-        if self.start is None or self.closed is None:
+        inside_training = strategy._eval_streams is not None
+        if self.start is None or self.closed is None or inside_training:
             return
         trunk = strategy.mb_trunk.unsqueeze(1)
         start = F.normalize(self.start.features(trunk)[:, 0], dim=-1).cpu()
@@ -83,7 +84,7 @@ class Baselines(StageMetric):
         base, known = strategy.num_base, strategy.num_known or strategy.num_base
         nearest = (features @ self.means.T).argmax(-1).numpy()
         num_clusters = min(strategy.model.num_classes, len(features))
-        clusters = kmeans(features, num_clusters, seed=strategy.seed).labels.numpy()
+        clusters = kmeans(features, num_clusters, seed=strategy.seed, num_starts=10).labels.numpy()
         row: dict[str, float] = {}
         for name, guess in (("nearest_mean", nearest), ("kmeans", clusters)):
             scores = joint_accuracy(np.asarray(guess), truth, base, known)

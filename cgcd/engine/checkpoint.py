@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cgcd.engine.baselines import Baselines
 from cgcd.engine.cache import write_tensors
-from cgcd.engine.evaluation import stage_metrics
+from cgcd.engine.evaluation import LossTerms, StageMetric, stage_metrics
 from cgcd.models import TailSnapshot
 from cgcd.vocabulary import SCHEMA_VERSION, InputError
 
@@ -102,6 +102,27 @@ def own_plugins(strategy: Any) -> list[Any]:
     return [plugin for plugin in strategy.plugins if type(plugin).__name__ not in added]
 
 
+def check_plugins(strategy: Any) -> list[str]:
+    """Names of plugins that cannot be stored.
+
+    Raises:
+        InputError: if a plugin's state is more than tensors and plain data.
+    """
+    for name, plugin in _stateful(strategy).items():
+        try:
+            json.dumps({k: v for k, v in plugin.state_dict().items() if not isinstance(v, Tensor)})
+        except TypeError as error:
+            raise InputError(
+                f"the state of {name} cannot be stored ({error}); its state_dict must hold tensors "
+                "and plain data only"
+            ) from error
+    kept_here = (StageMetric, LossTerms)
+    for metric in strategy.evaluator.metrics:
+        if not isinstance(metric, kept_here):
+            log.warning("%s is not stored: after resuming it knows later stages only", metric)
+    return [type(p).__name__ for p in own_plugins(strategy) if not hasattr(p, "state_dict")]
+
+
 def discard_after(folder: Path, stage: int) -> None:
     """Remove what a run that goes on after `stage` must not find: later stages, torn writes."""
     for path in folder.glob(".stage_*"):
@@ -162,12 +183,23 @@ def restore(strategy: Any, checkpoint: Checkpoint, folder: Path) -> None:
     vars(strategy.clock).update(state["clock"])
     strategy.report = state["report"]
     for name, plugin in _stateful(strategy).items():
+        if name not in state["plugins"]:
+            raise InputError(
+                f"the run in {folder.parent} was made without {name}; give the plugins it was made "
+                "with, or another folder"
+            )
         plugin.load_state_dict({**state["plugins"][name], **_part(checkpoint.tensors, name)})
     for metric in stage_metrics(strategy):
         if str(metric) in state["metrics"]:
             metric.load_state_dict(state["metrics"][str(metric)])
     for baselines in _baselines(strategy):
-        baselines.restore(start, closed, _part(checkpoint.tensors, "baselines"))
+        kept = _part(checkpoint.tensors, "baselines")
+        if not kept:
+            raise InputError(
+                f"the run in {folder.parent} was made without baselines; leave them out or give "
+                "another folder"
+            )
+        baselines.restore(start, closed, kept)
 
 
 def _start_of_run(strategy: Any) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.plugins import EvaluationPlugin
@@ -164,8 +165,11 @@ class LossTerms(PluginMetric):
 
     def after_training_iteration(self, strategy: Any) -> list[MetricValue]:
         x = strategy.clock.train_iterations
-        values = {f"train/loss/{name}": float(term) for name, term in strategy.terms.items()}
-        values["train/loss/total"] = float(strategy.loss.detach())
+        terms = {**strategy.terms, "total": strategy.loss.detach()}
+        numbers = torch.stack(
+            [t.float().reshape(()) for t in terms.values()]
+        ).tolist()  # one transfer
+        values = {f"train/loss/{name}": n for name, n in zip(terms, numbers, strict=True)}
         values["train/learning_rate"] = float(strategy.optimizer.param_groups[0]["lr"])
         return [MetricValue(self, name, value, x) for name, value in values.items()]
 

@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 from cgcd.engine.cache import write_text
 from cgcd.engine.checkpoint import (
     Checkpoint,
+    check_plugins,
     discard_after,
     latest,
-    own_plugins,
     restore,
     save_stage,
 )
@@ -101,8 +101,10 @@ def run_stages(
         "stream_hash": scenario.stream_hash,
         "num_stages": len(scenario.train_stream),
         "num_novel": _num_novel(strategy, scenario),
+        "composition": scenario.description.get("stages"),
         **(facts or {}),
     }
+    _check_counts(strategy, scenario)
     if folder is None:
         return _run(strategy, scenario, None, known, on_stage)
     folder = Path(folder)
@@ -142,24 +144,27 @@ def _run(
             _store(strategy, scenario, folder, result)
         if on_stage is not None:
             on_stage(row)
-    return RunResult(rows, {**facts, **strategy.report})
+    result = RunResult(rows, {**facts, **strategy.report})
+    if folder is not None:  # again, in case the last run stopped between checkpoint and results
+        write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
+    return result
 
 
 def _resume(
     strategy: DiscoveryStrategy, scenario: DiscoveryScenario, checkpoints: Path
 ) -> list[Mapping[str, float]]:
     """Rows of the stages that need not be trained again; the strategy is put behind them."""
-    found = None
-    stateless = [type(p).__name__ for p in own_plugins(strategy) if not hasattr(p, "state_dict")]
+    found = latest(checkpoints) if checkpoints.is_dir() else None
+    if found is not None:
+        _check_identity(found, strategy, scenario, checkpoints.parent)
+    stateless = check_plugins(strategy)
     if stateless:
         log.warning(
             "%s has no state_dict, so this run starts at stage 0 whenever it is started",
             ", ".join(stateless),
         )
-    elif checkpoints.is_dir():
-        found = latest(checkpoints)
+        found = None
     if found is not None:
-        _check_identity(found, strategy, scenario, checkpoints.parent)
         restore(strategy, found, checkpoints)
         log.info("going on after stage %d", found.stage)
     discard_after(checkpoints, -1 if found is None else found.stage)
@@ -181,15 +186,15 @@ def _check_identity(
 def _store(
     strategy: DiscoveryStrategy, scenario: DiscoveryScenario, folder: Path, result: RunResult
 ) -> None:
-    """Everything of a stage; the checkpoint last, for it says that the rest is there."""
+    """Everything of a stage; `results.json` last, for it may say that the run is finished."""
     write_text(folder / "metrics.csv", _metrics_csv(result.rows))
     for metric in stage_metrics(strategy):
         if isinstance(metric, DiscoveryMetrics):
             path = folder / "predictions" / f"stage_{strategy.stage_index}.csv"
             write_text(path, _predictions_csv(strategy, scenario, metric))
-    write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
     extra = {"identity": _identity(strategy, scenario), "rows": list(result.rows)}
     save_stage(strategy, folder / "checkpoints", extra)
+    write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
 
 
 def _identity(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> dict[str, Any]:
@@ -198,10 +203,20 @@ def _identity(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> dict[
         "stream": scenario.stream_hash,
         "strategy": type(strategy).__name__,
         "seed": strategy.seed,
-        "recipe": hashlib.sha256(
-            repr((strategy.base, strategy.continual, strategy.warm_up)).encode()
-        ).hexdigest(),
+        "setting": _digest(strategy.plain_settings()),
+        "model": _digest(
+            [strategy.model.backbone.origin, *((n, p.shape) for n, p in _fixed_shapes(strategy))]
+        ),
     }
+
+
+def _fixed_shapes(strategy: DiscoveryStrategy) -> list[tuple[str, Any]]:
+    """Parameters that do not grow."""
+    return [(n, p) for n, p in strategy.model.named_parameters() if n != "head.directions"]
+
+
+def _digest(plain: Any) -> str:
+    return hashlib.sha256(repr(plain).encode()).hexdigest()
 
 
 def _metrics_csv(rows: Sequence[Mapping[str, float]]) -> str:
@@ -241,6 +256,15 @@ def _predictions_csv(
 def guarded(text: str) -> str:
     """A name that no spreadsheet takes for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _check_counts(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> None:
+    silent = [stage.index for stage in scenario.train_stream[1:] if stage.num_novel is None]
+    if strategy.num_novel == "given" and silent:
+        raise InputError(
+            f"num_novel is 'given' but stage {silent[0]} does not tell how many classes are new; "
+            "set num_novel=<number>"
+        )
 
 
 def _num_novel(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> str:

@@ -90,7 +90,7 @@ def isolated_randomness(seed: int, *purpose: int | str) -> Iterator[None]:
     nothing is noticed: all three states are put back.
     """
     python, legacy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     number = _number(seed, purpose)
     try:
         with torch.random.fork_rng(devices=devices):
@@ -107,7 +107,7 @@ def isolated_randomness(seed: int, *purpose: int | str) -> Iterator[None]:
 def preserved_randomness() -> Iterator[None]:
     """Whatever is drawn inside leaves the global generators as they were."""
     python, legacy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
         with torch.random.fork_rng(devices=devices):
             yield

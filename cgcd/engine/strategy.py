@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -196,6 +197,17 @@ class DiscoveryStrategy(SupervisedTemplate):
             "head": self.model.head,
         }
 
+    def plain_settings(self) -> dict[str, Any]:
+        """Constructor arguments that can change a result, by name."""
+        names = {
+            name
+            for kind in type(self).__mro__
+            if issubclass(kind, DiscoveryStrategy)
+            for name in inspect.signature(kind.__init__).parameters
+        }
+        kept = sorted(names & vars(self).keys() - {"model", "plugins", "evaluator", "device"})
+        return {name: vars(self)[name] for name in kept if name != "num_workers"}
+
     # ---------------------------------------------------------------- help for methods
 
     @property
@@ -332,6 +344,7 @@ class DiscoveryStrategy(SupervisedTemplate):
             DrawnViews(data, draw),
             batch_sampler=self.batches,
             num_workers=workers,
+            persistent_workers=persistent_workers and workers > 0,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
             generator=self.generator("loader"),
         )
@@ -357,7 +370,7 @@ class DiscoveryStrategy(SupervisedTemplate):
         if self.stage_index == 0:
             self.num_base = self.model.num_classes
         self.model.to(self.device)
-        if self.stage_index == 0 and self.warm_up is not None:
+        if self.stage_index == 0 and self._wants_warm_up():
             self.report["warm_up"] = warm_up(
                 self.model,
                 self.adapted_dataset,
@@ -369,6 +382,12 @@ class DiscoveryStrategy(SupervisedTemplate):
         self.model.train()
         self.staged.begin(self.model, self.recipe)
         self.optimized_param_id = dict(self.model.named_parameters())
+
+    def _wants_warm_up(self) -> bool:
+        recipe = self.warm_up
+        return recipe is not None and (
+            recipe.even_if_pretrained or not self.model.backbone.pretrained
+        )
 
     def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
         """Nothing grows outside `begin_stage`, so an evaluation cannot change the head."""

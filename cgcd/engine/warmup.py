@@ -47,6 +47,7 @@ class WarmUp:
         temperature: of the cosine logits in the cross-entropy.
         weights: of `cross_entropy`, `supervised_contrastive` and `contrastive`.
         cache: keep and reuse the result in the cache folder.
+        even_if_pretrained: also warm up a backbone whose weights came from a file or from timm.
     """
 
     steps: int = 100
@@ -62,6 +63,7 @@ class WarmUp:
         }
     )
     cache: bool = True
+    even_if_pretrained: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", dict(self.weights))
@@ -103,9 +105,11 @@ def warm_up(
         For the report: steps, seconds, last loss, whether the result came from the cache.
     """
     started = time.perf_counter()
-    key = _digest(model, dataset, recipe, seed, device)
-    path = cache_folder() / "warm_up" / f"{key}.safetensors"
-    stored = _cached(path) if recipe.cache else None
+    path = None
+    if recipe.cache:
+        key = _digest(model, dataset, recipe, seed, device)
+        path = cache_folder() / "warm_up" / f"{key}.safetensors"
+    stored = None if path is None else _cached(path)
     if stored is not None:
         model.load_state_dict(stored)
         seconds = time.perf_counter() - started
@@ -113,7 +117,7 @@ def warm_up(
         return {"steps": recipe.steps, "seconds": seconds, "cached": True}
     with isolated_randomness(seed, "warm_up"):  # what follows is the same after a cache hit
         loss = _train(model, dataset, recipe, seed, device, num_workers)
-    if recipe.cache:
+    if path is not None:
         write_tensors(path, model.state_dict())
     seconds = time.perf_counter() - started
     log.info("warm-up: %d steps on labeled samples, loss %.3f, %.1f s", recipe.steps, loss, seconds)
@@ -200,7 +204,7 @@ def _digest(model: nn.Module, dataset: Any, recipe: WarmUp, seed: int, device: t
     """What the result depends on: images, labels, model, recipe, seed, library, device."""
     digest = hashlib.sha256()
     digest.update(repr(model).encode())  # layers without weights: dropout, activations
-    facts = {k: v for k, v in asdict(recipe).items() if k != "cache"}
+    facts = {k: v for k, v in asdict(recipe).items() if k not in ("cache", "even_if_pretrained")}
     digest.update(
         repr((facts, seed, torch.__version__, device.type, torch.get_num_threads())).encode()
     )

@@ -88,6 +88,7 @@ class Backbone(nn.Module):
         trainable: "blocks" trains the tail's blocks or stages only, as SimGCD and Happy do, so that
             what follows them (a ViT's final LayerNorm) stays frozen; "tail" trains all of it.
         origin: where the weights came from, for reports.
+        pretrained: they were trained before; the engine's warm-up then stays off.
 
     Raises:
         InputError: if `tail_units` or `trainable` is out of range.
@@ -101,12 +102,13 @@ class Backbone(nn.Module):
         tail_units: int | str = 1,
         trainable: str = "blocks",
         origin: str = "random",
+        pretrained: bool = False,
         example: Tensor | None = None,
     ) -> None:
         super().__init__()
         if trainable not in ("blocks", "tail"):
             raise InputError(f"model.trainable is {trainable!r}; wanted 'blocks' or 'tail'")
-        self.spec, self.origin, self.warming = spec, origin, False
+        self.spec, self.origin, self.pretrained, self.warming = spec, origin, pretrained, False
         if example is None:
             example = torch.rand(2, len(spec.mean), spec.size, spec.size)
         net = net.eval()
@@ -244,7 +246,13 @@ def create_backbone(
         interpolation=interpolation or config.get("interpolation", default.interpolation),
     )
     return Backbone(
-        net, spec, tail_units=tail_units, trainable=trainable, origin=origin, example=example
+        net,
+        spec,
+        tail_units=tail_units,
+        trainable=trainable,
+        origin=origin,
+        pretrained=pretrained or weights is not None,
+        example=example,
     )
 
 
@@ -254,7 +262,7 @@ def _side(size: int | Sequence[int]) -> int:
 
 def _create_timm(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
     if not timm.is_model(name.split(".")[0]):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.3)
+        near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.6)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError(
             f"model.backbone={name} is no model that timm {timm.__version__} knows{hint}"

@@ -48,16 +48,14 @@ def summary(results: Mapping[str, Any]) -> str:
         beside = [
             f"{title} {_percent(_mean(rows, key))}"
             for title, key in (
-                ("plain k-means", "floor/kmeans_all"),
-                ("nearest mean with k-means", "floor/nearest_mean_all"),
+                ("plain k-means of the start features", "floor/kmeans_all"),
+                ("their nearest means with k-means", "floor/nearest_mean_all"),
                 ("closed-set bound", "bound/closed_set_all"),
             )
             if _mean(rows, key) is not None
         ]
         if beside:
-            lines.append(
-                "for scale: " + ", ".join(beside) + " (start features, never trained further)"
-            )
+            lines.append("for scale: " + ", ".join(beside))
         for name, key in (
             ("k-means", "floor/kmeans_all"),
             ("nearest mean", "floor/nearest_mean_all"),

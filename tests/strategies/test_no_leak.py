@@ -305,6 +305,9 @@ def test_stock_class_streams_train_and_hide(quick_happy, build):
     stock_run(quick_happy, benchmark, num_novel=2)
     before = list(benchmark.train_stream[1].dataset.targets)
     masked = masked_copy(benchmark.train_stream[1])
+    for way in ("origin_stream", "benchmark") if build else ("origin_stream",):
+        with pytest.raises(MaskedAttributeError):
+            getattr(masked.train(), way)
     assert set(masked.dataset.targets) == {UNLABELED}
     assert {int(sample[1]) for sample in masked.dataset.train()} == {UNLABELED}
     assert {int(sample[1]) for sample in masked.dataset.eval()} == {UNLABELED}

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from avalanche.training.plugins import ReplayPlugin
 from safetensors.torch import load_file
 
 from cgcd.engine import checkpoint as module
@@ -130,20 +131,29 @@ def test_a_newer_schema_is_refused(run, quick_happy, blobs):
 
 
 def test_another_model_is_refused_in_one_sentence(run, quick_happy, blob_model, blobs):
-    other = blob_model(projection_hidden=33)
+    other = quick_happy(blob_model(projection_hidden=33), epochs=(1, 1))
+    with pytest.raises(InputError, match=r"holds a run with another model .* overwrite=true"):
+        run_stages(other, blobs(), run.folder)
     with pytest.raises(InputError, match=r"does not fit this model .* set overwrite=true") as e:
-        run_stages(quick_happy(other, epochs=(1, 1)), blobs(), run.folder)
+        restore(other, latest(run.checkpoints), run.checkpoints)
     assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize(
     ("what", "settings", "stream"),
-    [("stream", {}, {"seed": 1}), ("seed", {"seed": 5}, {})],
+    [
+        ("stream", {}, {"seed": 1}),
+        ("seed", {"seed": 5}, {}),
+        ("setting", {"student_temperature": 0.2}, {}),
+        ("setting", {"num_novel": 2}, {}),
+        ("seed", {"seed": 5, "plugins": [ReplayPlugin(mem_size=5)]}, {}),
+    ],
 )
 def test_another_run_is_refused(run, quick_happy, blobs, what, settings, stream):
     message = re.escape(f"{run.folder} holds a run with another {what}")
     with pytest.raises(InputError, match=f"{message}.*overwrite=true"):
         run_stages(quick_happy(epochs=(1, 1), **settings), blobs(**stream), run.folder)
+    assert latest(run.checkpoints).stage == 2  # nothing of the other run is lost
 
 
 def test_a_failed_write_leaves_nothing_behind(run, monkeypatch):

@@ -8,10 +8,12 @@ import logging
 
 import pytest
 import torch
+from avalanche.evaluation.metrics import timing_metrics
 from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
 from filelock import FileLock
 
 from cgcd.engine import Baselines, RunResult, discovery_evaluator, run_stages
+from cgcd.engine.checkpoint import save_stage
 from cgcd.engine.loop import guarded
 from cgcd.vocabulary import SCHEMA_VERSION, InputError
 
@@ -204,5 +206,51 @@ def test_later_stages_of_an_older_run_are_not_taken_for_this_one(quick_happy, bl
 
 def test_another_recipe_is_refused(quick_happy, blobs, tmp_path):
     run_stages(quick_happy(epochs=(1, 1)), blobs(), tmp_path)
-    with pytest.raises(InputError, match="another recipe"):
+    with pytest.raises(InputError, match="another setting"):
         run_stages(quick_happy(epochs=(1, 2)), blobs(), tmp_path)
+
+
+def test_a_run_is_finished_only_when_its_last_checkpoint_stands(
+    quick_happy, blobs, tmp_path, monkeypatch
+):
+    def full(strategy, *rest):
+        if strategy.stage_index == 2:
+            raise OSError("disk full")
+        save_stage(strategy, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr("cgcd.engine.loop.save_stage", full)
+        run_stages(quick_happy(epochs=(1, 1)), blobs(), tmp_path)
+    assert not json.loads((tmp_path / "results.json").read_text())["finished"]
+    run_stages(quick_happy(epochs=(1, 1)), blobs(), tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["finished"]
+
+
+def test_a_silent_stage_is_refused_before_training(quick_happy, blobs):
+    strategy = quick_happy()
+    with pytest.raises(InputError, match="stage 1 does not tell how many classes are new"):
+        run_stages(strategy, blobs(num_novel="3"))
+    assert strategy.stage_index == -1
+
+
+def test_what_cannot_be_stored_is_said_at_the_start(quick_happy, blobs, tmp_path, caplog):
+    class Nested(CountSteps):
+        def state_dict(self):
+            return {"list": [torch.zeros(1)]}
+
+    with pytest.raises(InputError, match=r"state of plugin0\.Nested cannot be stored"):
+        run_stages(quick_happy(plugins=[Nested()]), blobs(), tmp_path / "a")
+    evaluator = discovery_evaluator(*timing_metrics(experience=True))
+    with caplog.at_level(logging.WARNING):
+        run_stages(quick_happy(epochs=(1, 1), evaluator=evaluator), blobs(), tmp_path / "b")
+    assert "is not stored: after resuming it knows later stages only" in caplog.text
+
+
+def test_a_run_without_baselines_or_plugins_does_not_gain_them(quick_happy, blobs, tmp_path):
+    run_stages(quick_happy(epochs=(1, 1)), blobs(), tmp_path)
+    for more, word in (
+        ({"evaluator": discovery_evaluator(Baselines())}, "baselines"),
+        ({"plugins": [CountSteps()]}, "plugin0.CountSteps"),
+    ):
+        with pytest.raises(InputError, match=f"was made without {word}"):
+            run_stages(quick_happy(epochs=(1, 1), **more), blobs(), tmp_path)

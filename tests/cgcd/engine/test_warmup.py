@@ -172,3 +172,15 @@ def test_bad_recipes():
         WarmUp(steps=0)
     with pytest.raises(InputError, match=r"warm_up.weights names .*; wanted exactly"):
         WarmUp(weights={"cross_entropy": 1.0, "contrast": 1.0})
+
+
+def test_pretrained_backbones_are_not_warmed_up(quick_happy, blob_model, blobs):
+    def reported(pretrained, **settings):
+        model = blob_model()
+        model.backbone.pretrained = pretrained
+        recipe = WarmUp(steps=2, batch_size=16, cache=False, **settings)
+        strategy = quick_happy(model, epochs=(1, 1), warm_up=recipe)
+        strategy.train(blobs().train_stream[0])
+        return "warm_up" in strategy.report
+
+    assert reported(False) and not reported(True) and reported(True, even_if_pretrained=True)

@@ -212,7 +212,7 @@ def test_nonsense_units_are_an_input_error(units):
 
 
 def test_bad_names_and_arguments_say_how_to_mend_it():
-    with pytest.raises(InputError, match=r"model.backbone=nope is no model.*did you mean '\w+'\?"):
+    with pytest.raises(InputError, match=r"model.backbone=nope is no model that timm"):
         create_backbone("nope")
     with pytest.raises(InputError, match="did you mean 'resnet10t'"):
         create_backbone("resnet10")

@@ -59,7 +59,10 @@ def test_the_summary_averages_over_the_continual_stages_and_names_lost_ones() ->
     second = {**LATER, "stage": 2, "accuracy/all": 0.95, "bound/closed_set_all": 0.65}
     lines = summary(results([BASE, LATER, second], 0.9123)).splitlines()
     assert lines[0] == "headline: All 91.2 % = mean All"
-    assert "plain k-means 90.0" in lines[1] and "closed-set bound 70.0" in lines[1]
+    assert (
+        "plain k-means of the start features 90.0" in lines[1]
+        and "closed-set bound 70.0" in lines[1]
+    )
     assert lines[2:] == ["k-means scores higher at stage 1", "number of novel classes: given"]
 
 
