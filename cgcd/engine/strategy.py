@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from cgcd.engine.batch import Batch, StageOutputs, UnlabeledAware
 from cgcd.engine.evaluation import discovery_evaluator
 from cgcd.engine.loading import DrawnViews, EpochBatches, shuffled
 from cgcd.engine.optimization import Recipe, StagedOptimizer, parameter_groups
@@ -29,49 +30,7 @@ from cgcd.engine.seeding import (
 from cgcd.engine.warmup import WarmUp, warm_up
 from cgcd.models import GCDModel
 from cgcd.stages import Stage, masked_copy
-from cgcd.vocabulary import UNLABELED, GCDOutput, InputError
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a strategy's losses may look at.
-
-    Attributes:
-        trunk: output of the frozen trunk, (B, V, ...), no gradient.
-        out: features, projections and logits of it, with gradient.
-        labels: visible labels, (B,), `UNLABELED` where hidden.
-        sample_ids: number of each sample in its data set, (B,); None with a stock loader.
-    """
-
-    trunk: Tensor
-    out: GCDOutput
-    labels: Tensor
-    sample_ids: Tensor | None
-
-
-@dataclass(frozen=True)
-class StageOutputs:
-    """What the model gives for all samples of a stage under the evaluation transform.
-
-    Attributes:
-        features: not normalized, (N, D).
-        logits: cosines, (N, K).
-        labels: visible labels, (N,).
-    """
-
-    features: Tensor
-    logits: Tensor
-    labels: Tensor
-
-
-class UnlabeledAware(nn.Module):
-    """Cross-entropy for stock plugins that call the criterion; 0 where no label shows."""
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        shown = labels != UNLABELED
-        if not shown.any():
-            return logits.sum() * 0.0
-        return nn.functional.cross_entropy(logits[shown], labels[shown])
+from cgcd.vocabulary import UNLABELED, InputError
 
 
 class DiscoveryStrategy(SupervisedTemplate):

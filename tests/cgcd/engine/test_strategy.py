@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cgcd.engine.strategy import UnlabeledAware
+from cgcd.engine.batch import UnlabeledAware
 
 
 def test_the_criterion_of_stock_plugins_ignores_hidden_labels():
