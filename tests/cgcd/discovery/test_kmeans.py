@@ -6,7 +6,13 @@ import torch
 from sklearn.cluster import KMeans
 from torch.nn.functional import normalize
 
-from cgcd.discovery import familiarity, kmeans, least_familiar, novel_directions
+from cgcd.discovery import (
+    familiarity,
+    kmeans,
+    least_familiar,
+    novel_directions,
+    pinned_kmeans,
+)
 
 
 def blobs(num_per_class, dim=6, noise=0.02, seed=0):
@@ -129,3 +135,28 @@ def test_order_of_known_directions_does_not_matter(order):
     )
     expected = least_familiar(centroids, known, 4)
     assert torch.equal(least_familiar(centroids, known[list(order)], 4), expected)
+
+
+def test_pinned_centers_stay_and_new_ones_take_what_they_do_not_explain() -> None:
+    generator = np.random.default_rng(0)
+    corners = np.eye(4) * 5
+    points = np.concatenate([c + 0.1 * generator.standard_normal((20, 4)) for c in corners])
+    pinned = torch.tensor(corners[:2], dtype=torch.float32)
+    new = pinned_kmeans(torch.tensor(points), pinned, 2, seed=3)
+    order = new.argmax(1).argsort()
+    wanted = np.stack([points[40:60].mean(0), points[60:].mean(0)])
+    np.testing.assert_allclose(new[order].numpy(), wanted, atol=1e-5)
+    assert torch.equal(pinned, torch.tensor(corners[:2], dtype=torch.float32))
+    assert torch.equal(new, pinned_kmeans(torch.tensor(points), pinned, 2, seed=3))
+
+
+def test_without_pins_pinned_kmeans_is_kmeans() -> None:
+    points, _ = blobs([20, 20, 20], noise=0.1)  # one optimum, which both must find
+    ours = pinned_kmeans(points, points[:0], 3, num_starts=20)
+    theirs = kmeans(points, 3, num_starts=20)
+    assert float(torch.cdist(points, ours).amin(1).square().sum()) == pytest.approx(
+        theirs.inertia, rel=1e-4
+    )
+    assert pinned_kmeans(points, points[:2], 0).shape == (0, 6)
+    with pytest.raises(ValueError, match="61 new centers from 60 samples"):
+        pinned_kmeans(points, points[:2], 61)
