@@ -1,5 +1,6 @@
 """What a learner keeps of earlier stages in place of images."""
 
+from cgcd.memory.codes import Assignment, HashCodebook, pack, unpack
 from cgcd.memory.prototypes import PrototypeMemory, PrototypeSample
 
-__all__ = ["PrototypeMemory", "PrototypeSample"]
+__all__ = ["Assignment", "HashCodebook", "PrototypeMemory", "PrototypeSample", "pack", "unpack"]
