@@ -18,17 +18,20 @@ from cgcd.metrics.forgetting import (
     forgetting_gm,
     group_accuracy_matrix,
 )
+from cgcd.metrics.streams import false_known_rate, identity_accuracy, stream_accuracies
 
 __all__ = [
     "adjusted_rand_index",
     "closed_set_accuracy",
     "discovery",
     "discovery_gm",
+    "false_known_rate",
     "forgetting",
     "forgetting_gm",
     "greedy_accuracy",
     "group_accuracy_matrix",
     "held_accuracy",
+    "identity_accuracy",
     "joint_accuracy",
     "matched_accuracy",
     "normalized_mutual_information",
@@ -37,4 +40,5 @@ __all__ = [
     "perfect_closed_set",
     "pruned_accuracy",
     "purity",
+    "stream_accuracies",
 ]

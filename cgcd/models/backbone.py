@@ -26,13 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How images enter the backbone.
+    """How images, or vectors, enter the backbone.
 
     Attributes:
         size: side of the square input in pixels.
         mean, std: per channel, of pixels scaled to [0, 1].
         crop_pct: share of the resized image that the crop keeps, in (0, 1].
         interpolation: name of a PIL filter: bilinear, bicubic, ...
+        vector: width of the vectors the backbone takes instead of images.
     """
 
     size: int = 224
@@ -40,11 +41,18 @@ class InputSpec:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
+    vector: int | None = None
 
     @property
     def resize(self) -> int:
         """Shorter side in pixels before the crop."""
         return int(self.size / self.crop_pct)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: (C, H, W), or (D,) for vectors."""
+        square = (len(self.mean), self.size, self.size)
+        return square if self.vector is None else (self.vector,)
 
 
 @dataclass(frozen=True)
@@ -209,6 +217,9 @@ def create_backbone(
 ) -> Backbone:
     """A `Backbone` from a timm name or any module that maps a batch to features (B, D).
 
+    A module with an `input_shape` of (D,) takes vectors (B, D) and forms the tail as a whole; if it
+    names an `origin`, its input counts as pretrained.
+
     Args:
         backbone: a name timm knows, or a module.
         pretrained: let timm fetch its published weights.
@@ -216,13 +227,16 @@ def create_backbone(
         backbone_kwargs: more arguments for `timm.create_model`, such as `img_size` or `pad_type`.
         tail_units, trainable: see `Backbone`.
         input_size, mean, std, crop_pct, interpolation: override timm's data config.
-        example: a batch the module accepts, needed when it does not take images.
+        example: a batch the module accepts, needed when it takes neither images nor vectors of a
+            declared `input_shape`.
 
     Raises:
         InputError: unknown name, unreachable or unsuitable weights.
     """
     if isinstance(backbone, nn.Module):
         net, config, origin = backbone, {}, type(backbone).__name__
+        if _vector_width(net) is not None and hasattr(net, "origin"):
+            origin, pretrained = str(net.origin), True
     else:
         net = _create_timm(backbone, pretrained, dict(backbone_kwargs or {}))
         config = timm.data.resolve_model_data_config(net)
@@ -237,6 +251,11 @@ def create_backbone(
             3,
             _side((backbone_kwargs or {}).get("img_size", config["input_size"][-1])),
         )
+    vector = _vector_width(net)
+    if vector is not None and example is None:
+        example = torch.rand(2, vector)
+    if example is not None and example.dim() == 2:
+        vector = example.shape[1]
     default = InputSpec()
     spec = InputSpec(
         size=int(input_size or config.get("input_size", (default.size,))[-1]),
@@ -244,6 +263,7 @@ def create_backbone(
         std=tuple(std or config.get("std", default.std)),
         crop_pct=float(crop_pct or config.get("crop_pct", default.crop_pct)),
         interpolation=interpolation or config.get("interpolation", default.interpolation),
+        vector=vector,
     )
     return Backbone(
         net,
@@ -254,6 +274,11 @@ def create_backbone(
         pretrained=pretrained or weights is not None,
         example=example,
     )
+
+
+def _vector_width(net: nn.Module) -> int | None:
+    shape: tuple[int, ...] = getattr(net, "input_shape", ())
+    return int(shape[0]) if len(shape) == 1 else None
 
 
 def _side(size: int | Sequence[int]) -> int:
@@ -291,7 +316,7 @@ def _cut(net: nn.Module, tail_units: int | str) -> tuple[nn.Module, nn.Module]:
         return net[:cut], Tail(tail, tuple(tail), ())
     plan = next((_PLANS[k.__name__] for k in type(net).__mro__ if k.__name__ in _PLANS), None)
     if tail_units == "all" or plan is None:
-        if plan is None:
+        if plan is None and _vector_width(net) is None:
             log.warning("%s has no known cut: the whole of it is the tail", type(net).__name__)
         return nn.Identity(), Tail(net, tuple(net.children()), ())
     return _cut_by_plan(net, plan, tail_units)

@@ -26,6 +26,9 @@ class GCDModel(nn.Module):
         backbone: timm name or module; see `create_backbone` for it and the next arguments.
         projection_hidden, projection_dim, projection_layers: see `ProjectionHead`.
 
+    Attributes:
+        extras: what a method adds to the shared parts, by name; trained and moved with them.
+
     Source: SimGCD, arXiv 2211.11727; Happy, arXiv 2410.06535 section 3.
     """
 
@@ -67,6 +70,7 @@ class GCDModel(nn.Module):
             self.dim, projection_hidden, projection_dim, projection_layers
         )
         self.head = CosineHead(self.dim)
+        self.extras = nn.ModuleDict()
 
     @property
     def dim(self) -> int:

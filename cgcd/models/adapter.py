@@ -1,0 +1,45 @@
+"""A small learned map of embeddings, for data whose features were computed before."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """x + W2 gelu(W1 layernorm(x)), (B, D) to (B, D): the identity until it learns.
+
+    As the backbone of a `GCDModel` it stands for the blocks that would learn: the trunk is the
+    identity, the whole of it the tail, and the embeddings count as pretrained.
+
+    Args:
+        dim: width D of the embeddings, > 0.
+        hidden: width of the hidden layer, > 0.
+
+    Source: the residual bottleneck of Houlsby et al., Parameter-Efficient Transfer Learning, ICML
+    2019, arXiv 1902.00751, here on the features and with W2 exactly 0 at the start.
+    """
+
+    origin = "embeddings"
+
+    def __init__(self, dim: int, hidden: int = 512) -> None:
+        super().__init__()
+        self.dim = dim
+        self.input_shape = (dim,)
+        self.norm = nn.LayerNorm(dim)
+        self.hidden = nn.Linear(dim, hidden)
+        self.out = nn.Linear(hidden, dim)
+        self.reset()
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors + self.out(nn.functional.gelu(self.hidden(self.norm(vectors))))
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Draw the hidden layer anew and become the identity again, in place."""
+        self.norm.reset_parameters()
+        drawn = torch.empty(self.hidden.weight.shape)
+        nn.init.trunc_normal_(drawn, std=0.02, generator=generator)
+        self.hidden.weight.copy_(drawn)
+        for zero in (self.hidden.bias, self.out.weight, self.out.bias):
+            zero.zero_()
