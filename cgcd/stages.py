@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from avalanche.benchmarks.utils.classification_dataset import (
 )
 from torch.utils.data import Dataset
 
-from cgcd.vocabulary import UNLABELED
+from cgcd.vocabulary import UNLABELED, InputError
 
 
 class Sample(NamedTuple):
@@ -41,7 +41,10 @@ class VisibleRows(Dataset):
 
     def __init__(self, images: Sequence[Any], rows: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.rows = images, rows
-        self.targets = [int(label) for label in labels]
+        hidden = len(labels) > 0 and bool((np.asarray(labels) == UNLABELED).all())
+        self.targets: Sequence[int] = (
+            _Constant(UNLABELED, len(labels)) if hidden else np.asarray(labels).tolist()
+        )
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -62,15 +65,16 @@ def stage_dataset(
     """An Avalanche data set of `Sample`s: "train" gives (V, C, H, W), "eval" gives (C, H, W).
 
     Every stage has the same attributes in the same order, which is what concatenation needs:
-    `targets`, `sample_id` and, last, the task label 0 that stock code reads.
+    `targets`, `sample_id` and, last, the task label 0 that stock code reads. Beside its rows a
+    stage costs a few bytes a sample, so a stream may hold millions.
     """
     source = VisibleRows(images, rows, labels)
     return TaskAwareSupervisedClassificationDataset(
         [source],
         data_attributes=[
             DataAttribute(source.targets, "targets"),
-            DataAttribute([int(row) for row in rows], "sample_id"),
-            TaskLabels([0] * len(source)),
+            DataAttribute(np.asarray(rows), "sample_id"),
+            TaskLabels(_Constant(0, len(source))),
         ],
         transform_groups={"train": (train_transform, None), "eval": (eval_transform, None)},
     )
@@ -129,6 +133,8 @@ class DiscoveryScenario(CLScenario):
         description: numbers for the report.
     """
 
+    setting: ClassVar[str] = "continual"
+
     def __init__(
         self,
         train: Sequence[Stage],
@@ -152,6 +158,54 @@ class DiscoveryScenario(CLScenario):
         self.stream_hash = stream_hash
         self.description = description or {}
         self.n_classes = len(self.class_names)
+
+
+class OnlineScenario(DiscoveryScenario):
+    """A labeled base stage, then ONE stage that is answered sample by sample, in its order.
+
+    A window is an interval of metrics and checkpoints, not an experience: answers do not depend on
+    it.
+
+    Args:
+        base: labeled stage 0.
+        stream: stage 1, without any label, in the order in which its samples arrive.
+        answers: the same samples in the same order with the rows of their classes, `UNLABELED`
+            where there is no truth; opened by the evaluator alone.
+        window: samples between two rows of metrics, >= 1.
+        **more: of `DiscoveryScenario`; `num_base` is the number of known classes.
+
+    Raises:
+        InputError: if the window is smaller than 1, the stream is empty or shows a label.
+    """
+
+    setting: ClassVar[str] = "online"
+
+    def __init__(
+        self, base: Stage, stream: Stage, answers: Stage, *, window: int, **more: Any
+    ) -> None:
+        if window < 1:
+            raise InputError(f"window is {window}; wanted at least 1: set scenario.window=100")
+        if not len(stream.dataset):
+            raise InputError(
+                "the stream is empty; wanted at least one sample that is not labeled: lower "
+                "scenario.protocol.labeled_fraction or leave classes unknown"
+            )
+        if (stream.labels != UNLABELED).any() or len(answers.dataset) != len(stream.dataset):
+            raise InputError(
+                "a stream shows no label and has one answer a sample; give the labels to `answers`"
+            )
+        super().__init__([base, stream], [answers], **{"num_novel": "not used", **more})
+        self.window = window
+
+    @property
+    def stream(self) -> Stage:
+        """The unlabeled stage."""
+        return self.train_stream[1]
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Row of each sample's class in stream order, (N,), `UNLABELED` where unknown."""
+        return self.test_stream[0].labels
 
 
 def masked_copy(experience: DatasetExperience) -> DatasetExperience:
@@ -184,6 +238,23 @@ def masked_copy(experience: DatasetExperience) -> DatasetExperience:
         if name in masked.__dict__:
             masked.__dict__[name] = type(masked.__dict__[name])()
     return masked
+
+
+class _Constant(Sequence[int]):
+    """A value `size` times, in the memory of one."""
+
+    def __init__(self, value: int, size: int) -> None:
+        self.value, self.size = value, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Constant(self.value, len(range(self.size)[index]))
+        if not -self.size <= index < self.size:
+            raise IndexError(f"{index} is not in 0..{self.size - 1}")
+        return self.value
 
 
 def _hidden(label: Any) -> Any:

@@ -3,17 +3,36 @@
 from scenarios.arrays import ImageArrays
 from scenarios.composition import Composition, StagePlan
 from scenarios.datasets import cifar100_scenario, digits_scenario, image_folder_scenario
+from scenarios.online import OnlineComposition, OnlineProtocol, compose_online, online_scenario
+from scenarios.online_datasets import (
+    cifar10_online_scenario,
+    cifar100_online_scenario,
+    digits_online_scenario,
+    features_online_scenario,
+    image_folder_online_scenario,
+    omniglot_online_scenario,
+)
 from scenarios.protocol import Protocol, compose
 from scenarios.stream import discovery_scenario
 
 __all__ = [
     "Composition",
     "ImageArrays",
+    "OnlineComposition",
+    "OnlineProtocol",
     "Protocol",
     "StagePlan",
+    "cifar10_online_scenario",
+    "cifar100_online_scenario",
     "cifar100_scenario",
     "compose",
+    "compose_online",
+    "digits_online_scenario",
     "digits_scenario",
     "discovery_scenario",
+    "features_online_scenario",
+    "image_folder_online_scenario",
     "image_folder_scenario",
+    "omniglot_online_scenario",
+    "online_scenario",
 ]

@@ -1,4 +1,4 @@
-"""CIFAR-100 from the published pickles or from one `.npz`.
+"""CIFAR-10 and CIFAR-100 from the published pickles or from one `.npz`.
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; the format is the
 one described at https://www.cs.toronto.edu/~kriz/cifar.html (Python version).
@@ -7,6 +7,7 @@ one described at https://www.cs.toronto.edu/~kriz/cifar.html (Python version).
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,61 @@ from cgcd.vocabulary import InputError
 from scenarios.arrays import ImageArrays, read_npz
 from scenarios.pickles import read_pickled_dict
 
-_MEND = (
-    "set data_root=<folder> to the folder that holds cifar-100-python, or data_root=<file>.npz to"
-    " a file with x and y"
-)
 _SIDE = 32  # pixels
 _TEST_SHARE = 6  # one image in six is a test image, as in the published 500 + 100 per class
+
+
+@dataclass(frozen=True)
+class _Published:
+    """The files of one of the two data sets and what they call their content."""
+
+    title: str
+    folder: str
+    train: tuple[str, ...]
+    test: str
+    meta: str
+    labels: str
+    names: str
+
+    @property
+    def mend(self) -> str:
+        return (
+            f"set data_root=<folder> to the folder that holds {self.folder}, or"
+            " data_root=<file>.npz to a file with x and y"
+        )
+
+
+_CIFAR10 = _Published(
+    title="CIFAR-10",
+    folder="cifar-10-batches-py",
+    train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+    test="test_batch",
+    meta="batches.meta",
+    labels="labels",
+    names="label_names",
+)
+_CIFAR100 = _Published(
+    title="CIFAR-100",
+    folder="cifar-100-python",
+    train=("train",),
+    test="test",
+    meta="meta",
+    labels="fine_labels",
+    names="fine_label_names",
+)
+
+
+def read_cifar10(root: str | os.PathLike[str] | None) -> ImageArrays:
+    """Images, labels and class names, checked.
+
+    Args:
+        root: the folder `cifar-10-batches-py` (pickles `data_batch_1` to `data_batch_5`,
+            `test_batch`, `batches.meta`) or its parent, or an `.npz`; all as in `read_cifar100`.
+
+    Raises:
+        InputError: as `read_cifar100`.
+    """
+    return _read(root, _CIFAR10)
 
 
 def read_cifar100(root: str | os.PathLike[str] | None) -> ImageArrays:
@@ -39,67 +89,133 @@ def read_cifar100(root: str | os.PathLike[str] | None) -> ImageArrays:
         InputError: if a path or member is missing, a file is damaged, or shapes, types or labels
             are not as above.
     """
+    return _read(root, _CIFAR100)
+
+
+def checked_labels(
+    labels: object, num_images: int, num_classes: int | None, path: Path, mend: str
+) -> np.ndarray:
+    """Labels out of a file as int64, (num_images,).
+
+    Args:
+        labels: what the file holds.
+        num_images: how many there must be, at least 1.
+        num_classes: each label is below it; None: below `num_images`.
+        path: the file, for the message.
+        mend: what the user is to do, the end of every message.
+
+    Raises:
+        InputError: if they are not one integer per image, or out of range.
+    """
+    try:
+        targets = np.asarray(labels)
+    except ValueError as error:
+        raise InputError(f"{path}: the labels are not one number per image: {mend}") from error
+    if targets.dtype.kind not in "iu" or targets.shape != (num_images,) or not num_images:
+        raise InputError(
+            f"{path}: the labels are {kind(targets)} for {num_images} images; wanted one integer"
+            f" per image and at least one image: {mend}"
+        )
+    limit = num_images if num_classes is None else num_classes
+    if targets.min() < 0 or targets.max() >= limit:
+        raise InputError(
+            f"{path}: labels run from {targets.min()} to {targets.max()}; wanted 0 to {limit - 1}:"
+            f" {mend}"
+        )
+    return targets.astype(np.int64)
+
+
+def checked_names(arrays: dict[str, np.ndarray], path: Path, mend: str) -> tuple[str, ...] | None:
+    """The member `classes` of an `.npz` as names, None where there is none.
+
+    Raises:
+        InputError: if it is no row of names.
+    """
+    names = arrays.get("classes")
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise InputError(f"{path}: 'classes' is {kind(names)}; wanted (K,) names: {mend}")
+    return tuple(str(name) for name in names)
+
+
+def kind(value: object) -> str:
+    """What a value is, for a message."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    return f"a {type(value).__name__}"
+
+
+def _read(root: str | os.PathLike[str] | None, published: _Published) -> ImageArrays:
+    mend = published.mend
     if not root:
-        raise InputError(f"data_root is not set; CIFAR-100 is read from disk: {_MEND}")
+        raise InputError(f"data_root is not set; {published.title} is read from disk: {mend}")
     path = Path(root)
     if path.is_file():
-        return _from_npz(path)
-    for folder in (path / "cifar-100-python", path):
-        if (folder / "train").is_file():
-            return _from_pickles(folder)
-    there = "has no cifar-100-python with its files train, test and meta"
-    raise InputError(f"{path} {there if path.is_dir() else 'does not exist'}: {_MEND}")
+        return _from_npz(path, mend)
+    for folder in (path / published.folder, path):
+        if (folder / published.train[0]).is_file():
+            return _from_pickles(folder, published)
+    files = ", ".join((*published.train, published.test))
+    there = f"has no {published.folder} with its files {files} and {published.meta}"
+    raise InputError(f"{path} {there if path.is_dir() else 'does not exist'}: {mend}")
 
 
-def _from_pickles(folder: Path) -> ImageArrays:
-    names = _member(read_pickled_dict(folder / "meta", _MEND), "fine_label_names", folder / "meta")
+def _from_pickles(folder: Path, published: _Published) -> ImageArrays:
+    meta, mend = folder / published.meta, published.mend
+    names = _member(read_pickled_dict(meta, mend), published.names, meta, mend)
     if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
-        raise InputError(f"{folder / 'meta'}: 'fine_label_names' is not a list of names: {_MEND}")
+        raise InputError(f"{meta}: '{published.names}' is not a list of names: {mend}")
     class_names = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in names)
-    parts = [_pickled_part(folder / part, len(class_names)) for part in ("train", "test")]
-    return ImageArrays(*parts[0], *parts[1], class_names)
+    files = [folder / name for name in (*published.train, published.test)]
+    *train, test = (_pickled_part(file, len(class_names), published) for file in files)
+    images, targets = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
+    return ImageArrays(images, targets, *test, class_names)
 
 
-def _pickled_part(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    content = read_pickled_dict(path, _MEND)
-    data, labels = _member(content, "data", path), _member(content, "fine_labels", path)
+def _pickled_part(
+    path: Path, num_classes: int, published: _Published
+) -> tuple[np.ndarray, np.ndarray]:
+    mend = published.mend
+    content = read_pickled_dict(path, mend)
+    data = _member(content, "data", path, mend)
+    labels = _member(content, published.labels, path, mend)
     width = 3 * _SIDE * _SIDE
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (width,):
         raise InputError(
-            f"{path}: 'data' is {_kind(data)}; wanted uint8 rows of {width} values: {_MEND}"
+            f"{path}: 'data' is {kind(data)}; wanted uint8 rows of {width} values: {mend}"
         )
     images = data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)  # rows are channel-major
-    return np.ascontiguousarray(images), _targets(labels, len(data), num_classes, path)
+    targets = checked_labels(labels, len(data), num_classes, path, mend)
+    return np.ascontiguousarray(images), targets
 
 
-def _from_npz(path: Path) -> ImageArrays:
-    arrays = read_npz(path, ("x", "y"), _MEND)
+def _from_npz(path: Path, mend: str) -> ImageArrays:
+    arrays = read_npz(path, ("x", "y"), mend)
     images = arrays["x"]
     if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE, 3):
         raise InputError(
-            f"{path}: 'x' is {_kind(images)}; wanted uint8 images (N, {_SIDE}, {_SIDE}, 3): {_MEND}"
+            f"{path}: 'x' is {kind(images)}; wanted uint8 images (N, {_SIDE}, {_SIDE}, 3): {mend}"
         )
-    names = arrays.get("classes")
-    if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
-        raise InputError(f"{path}: 'classes' is {_kind(names)}; wanted (K,) names: {_MEND}")
-    targets = _targets(arrays["y"], len(images), None if names is None else len(names), path)
-    class_names = range(targets.max() + 1) if names is None else names
-    is_test = _is_test(arrays.get("split"), targets, path)
+    names = checked_names(arrays, path, mend)
+    num_classes = None if names is None else len(names)
+    targets = checked_labels(arrays["y"], len(images), num_classes, path, mend)
+    is_test = _is_test(arrays.get("split"), targets, path, mend)
     return ImageArrays(
         images[~is_test],
         targets[~is_test],
         images[is_test],
         targets[is_test],
-        tuple(str(name) for name in class_names),
+        names or tuple(map(str, range(targets.max() + 1))),
     )
 
 
-def _is_test(split: np.ndarray | None, targets: np.ndarray, path: Path) -> np.ndarray:
+def _is_test(split: np.ndarray | None, targets: np.ndarray, path: Path, mend: str) -> np.ndarray:
     if split is not None:
         if split.shape != targets.shape or not np.isin(split, (0, 1)).all():
             raise InputError(
-                f"{path}: 'split' is {_kind(split)} for {len(targets)} images; wanted one 0 (train)"
-                f" or 1 (test) per image: {_MEND}"
+                f"{path}: 'split' is {kind(split)} for {len(targets)} images; wanted one 0 (train)"
+                f" or 1 (test) per image: {mend}"
             )
         return split == 1
     counts = np.bincount(targets)
@@ -116,32 +232,7 @@ def _is_test(split: np.ndarray | None, targets: np.ndarray, path: Path) -> np.nd
     return is_test
 
 
-def _targets(labels: object, num_images: int, num_classes: int | None, path: Path) -> np.ndarray:
-    try:
-        targets = np.asarray(labels)
-    except ValueError as error:
-        raise InputError(f"{path}: the labels are not one number per image: {_MEND}") from error
-    if targets.dtype.kind not in "iu" or targets.shape != (num_images,) or not num_images:
-        raise InputError(
-            f"{path}: the labels are {_kind(targets)} for {num_images} images; wanted one integer"
-            f" per image and at least one image: {_MEND}"
-        )
-    limit = num_images if num_classes is None else num_classes
-    if targets.min() < 0 or targets.max() >= limit:
-        raise InputError(
-            f"{path}: labels run from {targets.min()} to {targets.max()}; wanted 0 to {limit - 1}:"
-            f" {_MEND}"
-        )
-    return targets.astype(np.int64)
-
-
-def _member(content: dict[str, object], name: str, path: Path) -> object:
+def _member(content: dict[str, object], name: str, path: Path, mend: str) -> object:
     if name not in content:
-        raise InputError(f"{path} lacks '{name}' (it has {sorted(content)}): {_MEND}")
+        raise InputError(f"{path} lacks '{name}' (it has {sorted(content)}): {mend}")
     return content[name]
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"
-    return f"a {type(value).__name__}"

@@ -17,9 +17,11 @@ from cgcd.vocabulary import UNLABELED, InputError
 from scenarios.arrays import ImageArrays, read_npz
 from scenarios.composition import Composition, StagePlan
 from scenarios.draws import draw_without_replacement
+from scenarios.online import OnlineComposition
 
 _SPLIT_STREAM = 2**64 - 1  # a stream of the generator that no stage uses
 _IMAGES_FILE = "digits_stages.npz"
+_CLASSES = ("known_classes", "novel_order")
 _REWRITE = "write the file again"
 _NAMES = tuple(str(digit) for digit in range(10))
 
@@ -58,19 +60,60 @@ def composition_from_file(path: str | os.PathLike[str]) -> tuple[ImageArrays, Co
         InputError: if a file or member is missing or damaged, or the members contradict each other.
     """
     path = Path(path)
-    members = ("known_classes", "novel_order", "stage0_labelled", "stage0_test")
+    members = (*_CLASSES, "stage0_labelled", "stage0_test")
     plan = read_npz(path, members, "give the path of a file of digit stages")
     arrays, train, test = _stored_images(path, "images" in plan)
-    base, novel = (_integers(plan, name, len(_NAMES), path) for name in members[:2])
-    class_order = np.concatenate((base, novel))
-    if len(np.unique(class_order)) < len(class_order):
-        raise InputError(f"{path}: known_classes and novel_order share a class; {_REWRITE}")
-    stream = Composition((), class_order, len(base))
+    class_order, num_base = _stored_classes(plan, path)
+    stream = Composition((), class_order, num_base)
     seen = np.empty(0, dtype=np.int64)  # test images of the stages so far
     while f"stage{len(stream.stages)}_test" in plan:
         stage, seen = _stored_stage(plan, stream, arrays, train, test, seen, path)
         stream = replace(stream, stages=(*stream.stages, stage))
     return arrays, stream
+
+
+def online_composition_from_file(
+    path: str | os.PathLike[str],
+) -> tuple[ImageArrays, OnlineComposition]:
+    """A stream of single digits stored image by image, as the baseline runs read it.
+
+    Args:
+        path: an `.npz` with `known_classes`, `novel_order`, `gcd_labelled` (images of known classes
+            with labels) and `gcd_unlabelled` (the stream in the order of arrival), indices into
+            images that are stored as `composition_from_file` says.
+
+    Returns:
+        The images, and who is where: rows in the order `known_classes`, `novel_order`.
+
+    Raises:
+        InputError: if a file or member is missing or damaged, or the members contradict each other.
+    """
+    path = Path(path)
+    members = (*_CLASSES, "gcd_labelled", "gcd_unlabelled")
+    plan = read_npz(path, members, "give the path of a file of digit stages")
+    arrays, train, _ = _stored_images(path, "images" in plan)
+    class_order, num_known = _stored_classes(plan, path)
+    places = _places(plan, list(members[2:]), train, path)  # together: no image is in both
+    num_labeled = len(plan["gcd_labelled"])
+    labeled, stream = np.sort(places[:num_labeled]), places[num_labeled:]
+    rows = Composition((), class_order, num_known).rows(arrays.train_targets)
+    labels, truth = rows[labeled], rows[stream]
+    if set(labels.tolist()) != set(range(num_known)) or (truth == UNLABELED).any():
+        raise InputError(
+            f"{path}: gcd_labelled is not of all known_classes and of them alone, or gcd_unlabelled"
+            f" holds a class that is neither in known_classes nor in novel_order; {_REWRITE}"
+        )
+    composition = OnlineComposition(labeled, labels, stream, truth, class_order, num_known)
+    return arrays, composition
+
+
+def _stored_classes(plan: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, int]:
+    """Original class of every row, and how many of them are labeled."""
+    known, novel = (_integers(plan, name, len(_NAMES), path) for name in _CLASSES)
+    class_order = np.concatenate((known, novel))
+    if len(np.unique(class_order)) < len(class_order):
+        raise InputError(f"{path}: known_classes and novel_order share a class; {_REWRITE}")
+    return class_order, len(known)
 
 
 def _stored_images(path: Path, are_inside: bool) -> tuple[ImageArrays, np.ndarray, np.ndarray]:
@@ -106,8 +149,8 @@ def _stored_stage(
     index = len(stream.stages)
     start = stream.stages[-1].novel_rows.stop if index else 0
     parts = ("old_unlabelled", "novel_unlabelled") if index else ("labelled",)
-    drawn = _places(plan, [f"stage{index}_{part}" for part in parts], train, path)
-    test_so_far = _places(plan, [f"stage{index}_test"], test, path)
+    drawn = np.sort(_places(plan, [f"stage{index}_{part}" for part in parts], train, path))
+    test_so_far = np.sort(_places(plan, [f"stage{index}_test"], test, path))
     new = np.setdiff1d(test_so_far, seen)
     rows = stream.rows(arrays.train_targets[drawn])
     novel = np.unique(stream.rows(arrays.test_targets[new]))
@@ -154,10 +197,10 @@ def _integers(members: dict[str, np.ndarray], name: str, limit: int, path: Path)
 def _places(
     plan: dict[str, np.ndarray], names: list[str], among: np.ndarray, path: Path
 ) -> np.ndarray:
-    """Where the named images stand in the ascending list `among`, ascending."""
+    """Where the named images stand in the ascending list `among`, in the order of the file."""
     limit = np.iinfo(np.int64).max
-    images = np.sort(np.concatenate([_integers(plan, name, limit, path) for name in names]))
-    if not np.isin(images, among).all() or (np.diff(images) == 0).any():
+    images = np.concatenate([_integers(plan, name, limit, path) for name in names])
+    if not np.isin(images, among).all() or (np.diff(np.sort(images)) == 0).any():
         raise InputError(
             f"{path}: {' and '.join(names)} name an image twice or mix training and test images;"
             f" wanted training images out of train_index, test images out of test_index; {_REWRITE}"

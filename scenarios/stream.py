@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,12 +39,10 @@ def discovery_scenario(
             (which the strategy uses for every stage) leaves the stages silent.
 
     Raises:
-        InputError: if the training view would not have the input size.
+        InputError: see `image_views`.
     """
-    train_view = TrainViews(inputs, tuple(augmentations))
-    test_view = CenterView(inputs)
-    train_images, test_images = _as_pil(data.train_images), _as_pil(data.test_images)
-    _check_size(train_view, train_images)
+    train_images, test_images = as_pil(data.train_images), as_pil(data.test_images)
+    train_view, test_view = image_views(train_images, inputs, augmentations)
     rows = composition.rows(data.test_targets)
 
     def stage(
@@ -79,15 +76,30 @@ def discovery_scenario(
     )
 
 
-def _as_pil(images: np.ndarray | Sequence[Image.Image]) -> Sequence[Image.Image]:
+def as_pil(images: np.ndarray | Sequence[Image.Image]) -> Sequence[Image.Image]:
+    """Arrays as images made on access; what holds images already comes back as it is."""
     return PilImages(images) if isinstance(images, np.ndarray) else images
 
 
-def _check_size(view: TrainViews, images: Sequence[Any]) -> None:
-    shape = tuple(view(Sample(images[0], 0)).shape[-2:])
-    wanted = (view.spec.size, view.spec.size)
+def image_views(
+    images: Sequence[Image.Image], inputs: InputSpec, augmentations: Sequence[Augmentation]
+) -> tuple[TrainViews, CenterView]:
+    """The random training views and the evaluation view of images.
+
+    Raises:
+        InputError: if the model takes vectors, or the training view would not have the input size.
+    """
+    if inputs.vector is not None:
+        raise InputError(
+            f"the scenario gives images and the model takes vectors of {inputs.vector} values: set"
+            " model=resnet10t or another model of images, or scenario=features_online"
+        )
+    train_view = TrainViews(inputs, tuple(augmentations))
+    shape = tuple(train_view(Sample(images[0], 0)).shape[-2:])
+    wanted = (inputs.size, inputs.size)
     if shape != wanted:
         raise InputError(
             f"the augmentations give images of {shape}; the backbone wants {wanted}: let "
             "scenarios.views.RandomCrop be one of them"
         )
+    return train_view, CenterView(inputs)

@@ -1,4 +1,4 @@
-"""CIFAR-100 from files written here in the published format, and from files that are not."""
+"""Both CIFAR sets from files written here in the published format, and from files that are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cgcd.vocabulary import InputError
-from scenarios.cifar import read_cifar100
+from scenarios.cifar import read_cifar10, read_cifar100
 from scenarios.pickles import read_pickled_dict
 
 NAMES = ["apple", "baby", "cup"]
@@ -257,3 +257,53 @@ def test_the_real_subset(shared: Path) -> None:
     assert np.bincount(arrays.train_targets).tolist() == [180] * 100
     assert np.bincount(arrays.test_targets).tolist() == [40] * 100
     assert arrays.class_names[0] == "apple"
+
+
+@pytest.fixture
+def folder10(tmp_path: Path) -> Path:
+    """Five batches of three images and a test batch of three."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for place in range(6):
+        own = slice(3 * place, 3 * place + 3)
+        content = part(IMAGES[own], LABELS[own])
+        content[b"labels"] = content.pop(b"fine_labels")
+        name = f"data_batch_{place + 1}" if place < 5 else "test_batch"
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    names = {b"label_names": [name.encode() for name in NAMES], b"num_vis": 3072}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
+    return folder
+
+
+def test_cifar10_comes_back_batch_by_batch(folder10: Path) -> None:
+    for root in (folder10, folder10.parent, str(folder10)):
+        arrays = read_cifar10(root)
+        np.testing.assert_array_equal(arrays.train_images, IMAGES[:15])
+        np.testing.assert_array_equal(arrays.test_images, IMAGES[15:])
+        assert arrays.train_targets.tolist() == LABELS[:15]
+        assert arrays.test_targets.tolist() == LABELS[15:]
+        assert arrays.class_names == tuple(NAMES)
+
+
+def test_cifar10_refuses_a_hostile_batch_and_names_what_is_missing(folder10: Path) -> None:
+    mark = folder10 / "ran"
+    content = {b"data": Hostile(os.system, f"echo > '{mark}'"), b"labels": [0]}
+    whole = (folder10 / "data_batch_4").read_bytes()
+    (folder10 / "data_batch_4").write_bytes(pickle.dumps(content, 2))
+    with pytest.raises(InputError, match=r"data_batch_4 asks for (posix|nt)\.system, .*refused"):
+        read_cifar10(folder10)
+    assert not mark.exists()
+    (folder10 / "data_batch_4").write_bytes(whole)
+    (folder10 / "data_batch_5").unlink()
+    with pytest.raises(InputError, match=r"data_batch_5 is not a file.*holds cifar-10-batches-py"):
+        read_cifar10(folder10)
+    with pytest.raises(InputError, match=r"has no cifar-10-batches-py .*data_batch_1.*test_batch"):
+        read_cifar10(Path(__file__).parent)
+    with pytest.raises(InputError, match="CIFAR-10 is read from disk"):
+        read_cifar10(None)
+
+
+def test_cifar10_reads_an_npz_too(tmp_path: Path) -> None:
+    path = tmp_path / "images.npz"
+    np.savez(path, x=IMAGES, y=np.array(LABELS), split=np.arange(18) % 2, classes=NAMES)
+    np.testing.assert_array_equal(read_cifar10(path).train_images, IMAGES[::2])

@@ -1,0 +1,327 @@
+"""Cuts a labeled data set into a labeled base stage and one unlabeled stream, answered in order.
+
+Row k is the k-th class: the known classes first, then the novel ones. Nothing of the truth of the
+stream is in what a strategy gets: no label, no number of novel classes.
+
+Source: the on-the-fly discovery protocol of Du et al., CVPR 2023, as the authors' code of SMILE
+(the same paper) and of PHE (Zheng et al., NeurIPS 2024) has it: half of the known classes' training
+images are labeled, all other training images are the stream, test images are not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cgcd.models import InputSpec
+from cgcd.stages import OnlineScenario, Sample, Stage, stage_dataset
+from cgcd.vocabulary import UNLABELED, InputError
+from scenarios.draws import draw_without_replacement
+from scenarios.protocol import (
+    CheckedFields,
+    check_not_empty,
+    check_run_seed,
+    checked_targets,
+    listed_classes,
+    refuse,
+    rows_of,
+    shortened,
+)
+from scenarios.stream import as_pil, image_views
+from scenarios.views import STANDARD, Augmentation
+
+_LABELED_DRAW, _ORDER_DRAW = 0, 1  # streams of the generator: the two draws are independent
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineProtocol(CheckedFields):
+    """Which classes and images are labeled, and in which order the others arrive.
+
+    Attributes:
+        num_known: labeled classes, >= 1.
+        num_novel: classes without labels in the stream, >= 0; the classes beyond them stay unused.
+            None: all that are left, or all that `novel_classes` lists. No strategy is told.
+        labeled_fraction: share in (0, 1] of the known classes' images that is labeled.
+        labeled_draw: "per_class" labels int(share * n) of each known class's n images; "uniform"
+            labels int(share * n) of the n images of all known classes together, drawn as the
+            released code does, so that classes get unequal shares.
+        split_seed: of the draw of labeled images, in [0, 2**32); None: the run's seed.
+        known_classes: "natural" (the first `num_known` ids), or the ids in the order of their rows.
+        novel_classes: "natural" (the rest, ascending), or ids in the order of their rows, of which
+            the first `num_novel` are used.
+        order: "fixed" (the order of the data set) or "shuffled" by `order_seed`.
+        order_seed: in [0, 2**32); None: the run's seed.
+
+    Raises:
+        InputError: if a value is none of the above; what depends on the data is checked by
+            `compose_online`.
+    """
+
+    num_known: int
+    num_novel: int | None = None
+    labeled_fraction: float = 0.5
+    labeled_draw: str = "per_class"
+    split_seed: int | None = None
+    known_classes: str | Sequence[int] = "natural"
+    novel_classes: str | Sequence[int] = "natural"
+    order: str = "fixed"
+    order_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        self.check_whole("num_known", 1, "at least 1 known class", "50")
+        if self.num_novel is not None:
+            self.check_whole("num_novel", 0, "0 novel classes or more, or null for all", "null")
+        self.check_share("labeled_fraction", "0.5")
+        for field, words in {
+            "labeled_draw": ("per_class", "uniform"),
+            "order": ("fixed", "shuffled"),
+        }.items():
+            if getattr(self, field) not in words:
+                self.refuse(field, " or ".join(words), words[0])
+        for field in ("split_seed", "order_seed"):
+            if getattr(self, field) is not None:
+                self.check_seed(field)
+        for field in ("known_classes", "novel_classes"):
+            self.check_classes(field, ("natural",))
+        if not isinstance(self.known_classes, str) and len(self.known_classes) != self.num_known:
+            self.refuse(
+                "num_known",
+                f"as many as the {len(self.known_classes)} of known_classes",
+                len(self.known_classes),
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class OnlineComposition:
+    """Who is labeled and who arrives when, as plain indices; n labeled images, N in the stream.
+
+    Attributes:
+        labeled: labeled images, ascending, no two alike, (n,) int64.
+        labels: row of each labeled image's class, (n,) int64.
+        stream: images in the order in which they arrive, none of them labeled, (N,) int64.
+        truth: row of each stream image's class, (N,) int64; for the scenario and its report, not
+            for a strategy.
+        class_order: original class id of row k, (K,) int64.
+        num_known: rows with labels.
+    """
+
+    labeled: np.ndarray
+    labels: np.ndarray
+    stream: np.ndarray
+    truth: np.ndarray
+    class_order: np.ndarray
+    num_known: int
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of every index, row and class, the same on every platform; 64 hex digits."""
+        digest = hashlib.sha256()
+        known = np.array([self.num_known])
+        arrays = (self.labeled, self.labels, self.stream, self.truth, self.class_order, known)
+        for array in arrays:
+            digest.update(len(array).to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Counts as plain numbers, lists and dictionaries, for logs and reports.
+
+        Returns:
+            `labeled` and `stream` (images), `known_classes` and `novel_classes` (how many),
+            `known_in_stream` and `novel_in_stream` (images), and `stages`: for the base stage and
+            the stream `stage`, `num_known`, `novel_classes` (original ids), `labeled`, `unlabeled`
+            and `images_per_class` (original id to images).
+        """
+        classes, num_known = self.class_order.tolist(), self.num_known
+        base = np.bincount(self.labels, minlength=num_known).tolist()
+        stream = np.bincount(self.truth, minlength=len(classes)).tolist()
+        return {
+            "labeled": len(self.labeled),
+            "stream": len(self.stream),
+            "known_classes": num_known,
+            "novel_classes": len(classes) - num_known,
+            "known_in_stream": sum(stream[:num_known]),
+            "novel_in_stream": sum(stream[num_known:]),
+            "stages": [
+                {
+                    "stage": 0,
+                    "num_known": 0,
+                    "novel_classes": classes[:num_known],
+                    "labeled": len(self.labeled),
+                    "unlabeled": 0,
+                    "images_per_class": dict(zip(classes[:num_known], base, strict=True)),
+                },
+                {
+                    "stage": 1,
+                    "num_known": num_known,
+                    "novel_classes": classes[num_known:],
+                    "labeled": 0,
+                    "unlabeled": len(self.stream),
+                    "images_per_class": dict(zip(classes, stream, strict=True)),
+                },
+            ],
+        }
+
+
+def compose_online(targets: np.ndarray, protocol: OnlineProtocol, seed: int) -> OnlineComposition:
+    """The labeled images and the stream over the training images of one data set.
+
+    A function of the arguments alone; the draw of labeled images and the order of arrival do not
+    depend on each other.
+
+    Args:
+        targets: original class ids >= 0 of the training images, (N,) integers.
+        protocol: classes, labels and order.
+        seed: of the run, in [0, 2**64); for the draws that have no seed of their own.
+
+    Raises:
+        InputError: if targets are no class ids, the protocol wants more classes than there are, a
+            class it uses has no image, a known class no labeled one, or the stream is empty.
+
+    Source: the draw of labeled images called "uniform" is that of the released code (legacy
+    generator, over the known classes' images in the order of the data set); "per_class" and the
+    shuffled order are ours.
+    """
+    targets = checked_targets(targets, "targets")
+    check_run_seed(seed)
+    class_order = _class_order(protocol, 1 + int(targets.max()))
+    rows = rows_of(targets, class_order)
+    counts = np.bincount(rows[rows != UNLABELED], minlength=len(class_order))
+    check_not_empty(class_order, counts, "training", ("known_classes", "novel_classes"))
+
+    known = np.flatnonzero((rows != UNLABELED) & (rows < protocol.num_known))
+    labeled = np.sort(_labeled(known, rows, counts[: protocol.num_known], protocol, seed))
+    labels = rows[labeled]
+    unlabeled = set(range(protocol.num_known)) - set(np.unique(labels).tolist())
+    if unlabeled:
+        row = min(unlabeled)
+        refuse(
+            "labeled_fraction",
+            f"{protocol.labeled_fraction}, which labels none of the {counts[row]} training images"
+            f" of known class {class_order[row]}",
+            "at least 1 labeled image of each",
+            "raise scenario.protocol.labeled_fraction"
+            + (
+                " or set another scenario.protocol.split_seed"
+                if protocol.labeled_draw == "uniform"
+                else " or leave the class out of scenario.protocol.known_classes"
+            ),
+        )
+    arrives = rows != UNLABELED
+    arrives[labeled] = False
+    stream = np.flatnonzero(arrives)
+    if not len(stream):
+        protocol.refuse("labeled_fraction", "at least 1 image that is not labeled", "0.5")
+    if protocol.order == "shuffled":
+        order_seed = seed if protocol.order_seed is None else protocol.order_seed
+        everything = np.array([len(stream)])
+        stream = stream[draw_without_replacement(everything, everything, order_seed, _ORDER_DRAW)]
+    return OnlineComposition(labeled, labels, stream, rows[stream], class_order, protocol.num_known)
+
+
+def online_scenario(
+    images: np.ndarray | Sequence[Image.Image],
+    class_names: Sequence[str],
+    composition: OnlineComposition,
+    *,
+    name: str,
+    inputs: InputSpec,
+    augmentations: Sequence[Augmentation] = STANDARD,
+    window: int = 100,
+) -> OnlineScenario:
+    """A scenario of a labeled base stage and one unlabeled stream of images.
+
+    Args:
+        images: training images, uint8 (N, H, W, 3) or PIL images read on access.
+        class_names: name of class id k at place k.
+        composition: who is labeled and who arrives when.
+        name: short name for folders and tables.
+        inputs: size and normalization the backbone wants.
+        augmentations: of the training views.
+        window: samples between two rows of metrics, >= 1.
+
+    Raises:
+        InputError: if the window is smaller than 1, or as `image_views` says.
+    """
+    images = as_pil(images)
+    views = image_views(images, inputs, augmentations)
+    return online_stages(images, class_names, composition, *views, name=name, window=window)
+
+
+def online_stages(
+    samples: Any,
+    class_names: Sequence[str],
+    composition: OnlineComposition,
+    train_view: Callable[[Sample], torch.Tensor],
+    eval_view: Callable[[Sample], torch.Tensor],
+    *,
+    name: str,
+    window: int,
+) -> OnlineScenario:
+    """`online_scenario` for samples of any kind that can be indexed, with views that suit them.
+
+    Beside the composition's arrays the scenario costs a few bytes a sample.
+    """
+
+    def stage(index: int, which: np.ndarray, labels: np.ndarray) -> Stage:
+        dataset = stage_dataset(
+            samples, which, labels, train_transform=train_view, eval_transform=eval_view
+        )
+        return Stage(dataset, index, num_novel=None)
+
+    hidden = np.broadcast_to(np.int64(UNLABELED), composition.stream.shape)  # of no memory
+    return OnlineScenario(
+        stage(0, composition.labeled, composition.labels),
+        stage(1, composition.stream, hidden),
+        stage(1, composition.stream, composition.truth),
+        window=window,
+        name=name,
+        class_names=[class_names[c] for c in composition.class_order],
+        num_base=composition.num_known,
+        stream_hash=composition.hash,
+        description=composition.describe(),
+    )
+
+
+def _class_order(protocol: OnlineProtocol, num_classes: int) -> np.ndarray:
+    """Original class of every row used."""
+    classes = np.arange(num_classes)
+    if protocol.num_known > num_classes:
+        protocol.refuse("num_known", f"at most the data's {num_classes} classes", num_classes)
+    known = (
+        classes[: protocol.num_known]
+        if protocol.known_classes == "natural"
+        else listed_classes(protocol, "known_classes", classes)
+    )
+    novel = np.setdiff1d(classes, known)  # ascending
+    if protocol.novel_classes != "natural":
+        novel = listed_classes(protocol, "novel_classes", novel, "that are no known classes")
+    if protocol.num_novel is not None and protocol.num_novel > len(novel):
+        protocol.refuse("num_novel", f"at most the {len(novel)} novel classes there are", "null")
+    return np.concatenate((known, novel[: protocol.num_novel]))
+
+
+def _labeled(
+    known: np.ndarray, rows: np.ndarray, counts: np.ndarray, protocol: OnlineProtocol, seed: int
+) -> np.ndarray:
+    """Images that are labeled, in any order, out of those of the known classes."""
+    split_seed = seed if protocol.split_seed is None else protocol.split_seed
+    if protocol.labeled_draw == "per_class":
+        taken = (protocol.labeled_fraction * counts).astype(np.int64)
+        by_class = known[np.argsort(rows[known], kind="stable")]
+        return by_class[draw_without_replacement(counts, taken, split_seed, _LABELED_DRAW)]
+    if split_seed >= 2**32:
+        raise InputError(
+            f"seed is {shortened(seed)}; wanted 0 to 2**32 - 1 for a uniform draw of labels: set"
+            " scenario.protocol.split_seed=0"
+        )
+    size = int(protocol.labeled_fraction * len(known))
+    drawn = np.random.RandomState(int(split_seed)).choice(len(known), size=size, replace=False)
+    return known[drawn]
