@@ -62,6 +62,12 @@ def blobs() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def blob_stream() -> Callable[..., Any]:
+    """Builds an on-line scenario of Gaussian blobs; see `_blob_stream`."""
+    return _blob_stream
+
+
+@pytest.fixture(scope="session")
 def blob_model() -> Callable[..., Any]:
     """Builds a two-layer `GCDModel` for the blobs whose last layer is the tail."""
 
@@ -203,4 +209,48 @@ def _blob_scenario(
         num_base=num_base,
         num_novel=num_novel,
         stream_hash=f"blobs-{seed}-{num_base}-{novel}",
+    )
+
+
+def _blob_stream(
+    num_base: int = 8,
+    num_novel: int = 4,
+    *,
+    per_class: int = 24,
+    spread: float = 0.4,
+    window: int = 40,
+    seed: int = 0,
+    relabel: Callable[[np.ndarray], np.ndarray] = np.copy,
+    hide_truth: bool = False,
+) -> Any:
+    """Labeled blobs, then a shuffled stream of the same and of novel ones; class k has row k.
+
+    `relabel` changes the labels of the base stage, for tests that must see a change.
+    """
+    from cgcd.stages import OnlineScenario, Stage, stage_dataset
+    from cgcd.vocabulary import UNLABELED
+
+    generator = np.random.default_rng(seed)
+    corners = np.sign(generator.standard_normal((num_base + num_novel, 16)))
+    shown = np.repeat(np.arange(num_base), per_class)
+    truth = generator.permutation(np.repeat(np.arange(num_base + num_novel), per_class // 2))
+    rows = np.concatenate([shown, truth])
+    drawn = corners[rows] + spread * generator.standard_normal((len(rows), 16))
+    images = torch.as_tensor(drawn, dtype=torch.float32)
+    stream = np.arange(len(shown), len(rows))
+    hidden = np.full(len(stream), UNLABELED)
+
+    def stage(index: int, which: np.ndarray, labels: np.ndarray) -> Any:
+        views = {"train_transform": _NoisyCopies(0.5), "eval_transform": _as_it_is}
+        return Stage(stage_dataset(images, which, labels, **views), index, None)
+
+    return OnlineScenario(
+        stage(0, np.arange(len(shown)), relabel(shown)),
+        stage(1, stream, hidden),
+        stage(1, stream, hidden if hide_truth else truth),
+        window=window,
+        name="blob_stream",
+        class_names=[f"blob {row}" for row in range(num_base + num_novel)],
+        num_base=num_base,
+        stream_hash=f"blob-stream-{seed}",
     )

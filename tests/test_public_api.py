@@ -9,24 +9,31 @@ import pytest
 
 NAMES = {
     "cgcd": """GCDModel GCDOutput InputError PrototypeMemory UNLABELED __version__ run_stages""",
-    "cgcd.models": """Backbone CosineHead GCDModel InputSpec ProjectionHead TailSnapshot
-        create_backbone""",
-    "cgcd.losses": """GroupEntropy cosine_cross_entropy feature_distillation group_entropy info_nce
-        mean_entropy ramped self_distillation supervised_contrastive""",
-    "cgcd.memory": """PrototypeMemory PrototypeSample""",
+    "cgcd.models": """Adapter Backbone ClassPrototypes CosineHead GCDModel HashHead HashTrunk
+        InputSpec ProjectionHead SignMagnitude SignMagnitudeHead TailSnapshot create_backbone""",
+    "cgcd.losses": """GroupEntropy center_cross_entropy center_quantization center_separation
+        class_scores cosine_cross_entropy feature_distillation group_entropy hamming_radius info_nce
+        mean_entropy prototype_similarity ramped self_distillation separation_target
+        sign_quantization supervised_contrastive""",
+    "cgcd.memory": """Assignment HashCodebook PrototypeMemory PrototypeSample pack unpack""",
     "cgcd.discovery": """KMeansResult Matching UNMATCHED contingency familiarity kmeans
         least_familiar match novel_directions pinned_kmeans""",
-    "cgcd.metrics": """adjusted_rand_index closed_set_accuracy discovery discovery_gm forgetting
-        forgetting_gm greedy_accuracy group_accuracy_matrix held_accuracy joint_accuracy
+    "cgcd.metrics": """adjusted_rand_index closed_set_accuracy discovery discovery_gm
+        false_known_rate forgetting forgetting_gm greedy_accuracy group_accuracy_matrix
+        held_accuracy identity_accuracy joint_accuracy
         matched_accuracy normalized_mutual_information num_found per_class_accuracy
-        perfect_closed_set pruned_accuracy purity""",
-    "cgcd.engine": """Baselines Batch DiscoveryMetrics DiscoveryStrategy LossTerms Recipe RunResult
-        StageMetric StageOutputs WarmUp discovery_evaluator parameter_groups run_stages""",
+        perfect_closed_set pruned_accuracy purity stream_accuracies""",
+    "cgcd.engine": """Baselines Batch DiscoveryMetrics DiscoveryStrategy LossTerms OnlineStrategy
+        Recipe RunResult StageMetric StageOutputs StreamResult WarmUp WarmedCosine
+        discovery_evaluator parameter_groups run_stages""",
     "cgcd.tracking": "",
     "cgcd.cli": "",
-    "scenarios": """Composition ImageArrays Protocol StagePlan cifar100_scenario compose
-        digits_scenario discovery_scenario image_folder_scenario""",
-    "strategies": "Happy",
+    "scenarios": """Composition ImageArrays OnlineComposition OnlineProtocol Protocol StagePlan
+        cifar100_online_scenario cifar100_scenario cifar10_online_scenario compose compose_online
+        digits_online_scenario digits_scenario discovery_scenario features_online_scenario
+        image_folder_online_scenario image_folder_scenario omniglot_online_scenario
+        online_scenario""",
+    "strategies": "Happy PHE SMILE",
 }
 
 

@@ -18,6 +18,7 @@ from cgcd.vocabulary import SCHEMA_VERSION, InputError
 log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
+PICTURE = "stage_curves.png"
 
 _NO_RESULT_KEYS = (
     ("device",),
@@ -93,7 +94,7 @@ def take_folder(folder: Path, config_text: str, overwrite: bool) -> None:
             if overwrite:
                 for name in ("checkpoints", "predictions", "tensorboard"):
                     shutil.rmtree(folder / name, ignore_errors=True)
-                for name in (RESULTS, "metrics.csv", "stage_curves.png"):
+                for name in (RESULTS, "metrics.csv", PICTURE):
                     (folder / name).unlink(missing_ok=True)
             (folder / "config.yaml").write_text(config_text, encoding="utf-8")
     except Timeout as error:

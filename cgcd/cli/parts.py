@@ -185,13 +185,14 @@ def _checked_steps(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> 
         InputError: if a stage is smaller than one batch.
     """
     steps = 0
-    for stage in scenario.train_stream:
+    online = scenario.setting == "online"  # a stream is not trained on
+    for stage in scenario.train_stream[:1] if online else scenario.train_stream:
         name = "base" if stage.index == 0 else "continual"
         recipe: Recipe = getattr(strategy, name)
-        if len(stage.dataset) < recipe.batch_size:
+        if not recipe.steps(len(stage.dataset)):
             raise InputError(
                 f"stage {stage.index} holds {len(stage.dataset)} samples, fewer than one batch of "
                 f"{recipe.batch_size}; lower strategy.{name}.batch_size"
             )
-        steps += recipe.epochs * (len(stage.dataset) // recipe.batch_size)
+        steps += recipe.epochs * recipe.steps(len(stage.dataset))
     return steps

@@ -48,9 +48,8 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
         InputError: if something given cannot be used; what is wrong in the config is said before
             anything is written.
     """
-    from cgcd.cli.folders import RESULTS, run_folder, stored_results, take_folder
+    from cgcd.cli.folders import PICTURE, RESULTS, run_folder, stored_results, take_folder
     from cgcd.cli.settings import check_settings
-    from cgcd.tracking.table import summary, table
 
     content = check_settings(config, chosen)
     folder = run_folder(content, chosen)
@@ -58,25 +57,41 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
     stored = None if config.overwrite else stored_results(folder)
     if stored is not None:  # needs neither torch nor Avalanche
         print(title)
-        print(table(stored["stages"]))
-        print(summary(stored))
+        print(_table(stored))
+        print(_summary(stored))
         print("finished before; overwrite=true runs it anew")
         return 0
     from cgcd.cli.parts import Parts
     from cgcd.engine.cache import write_text
-    from cgcd.tracking.curves import draw_stage_curves
+    from cgcd.tracking.curves import draw_curves
 
     parts = Parts.build(config, folder)
     take_folder(folder, _yaml(config), config.overwrite)
     print(title)
     result = parts.run(folder, {**_facts(config), "model": parts.describe()}).to_json()
     write_text(folder / RESULTS, json.dumps(result, indent=1))  # also where no stage was left to do
-    draw_stage_curves(result, folder / "stage_curves.png")
-    print(summary(result))
+    draw_curves(result, folder / PICTURE)
+    print(_summary(result))
     print(f"results:     {folder}")
     if parts.tensorboard is not None:
         print(f"TensorBoard: tensorboard --logdir {config.runs_root}")
     return 0
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    from cgcd.tracking import stream_table, table
+
+    if results.get("setting") != "online":
+        return table.table(results["stages"])
+    rows = map(stream_table.stream_row, results["windows"])
+    return "\n".join([stream_table.HEADER, *rows])
+
+
+def _summary(results: Mapping[str, Any]) -> str:
+    from cgcd.tracking import stream_table, table
+
+    online = results.get("setting") == "online"
+    return stream_table.stream_summary(results) if online else table.summary(results)
 
 
 def _yaml(config: Any) -> str:

@@ -3,8 +3,10 @@
 from cgcd.engine.baselines import Baselines
 from cgcd.engine.batch import Batch, StageOutputs
 from cgcd.engine.evaluation import DiscoveryMetrics, LossTerms, StageMetric, discovery_evaluator
-from cgcd.engine.loop import RunResult, run_stages
-from cgcd.engine.optimization import Recipe, parameter_groups
+from cgcd.engine.loop import run_stages
+from cgcd.engine.online import OnlineStrategy
+from cgcd.engine.optimization import Recipe, WarmedCosine, parameter_groups
+from cgcd.engine.results import RunResult, StreamResult
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.warmup import WarmUp
 
@@ -14,11 +16,14 @@ __all__ = [
     "DiscoveryMetrics",
     "DiscoveryStrategy",
     "LossTerms",
+    "OnlineStrategy",
     "Recipe",
     "RunResult",
     "StageMetric",
     "StageOutputs",
+    "StreamResult",
     "WarmUp",
+    "WarmedCosine",
     "discovery_evaluator",
     "parameter_groups",
     "run_stages",

@@ -5,6 +5,8 @@
   labeled samples, then at each stage k-means beside the pinned means; the nearest mean wins.
 - `floor/kmeans`: k-means of the same features of the test set, with as many clusters as the model
   has classes.
+- `floor/leader`, on a stream: leader clustering of untrained codes of the same features, at the
+  method's own code length and radius.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from torch import Tensor
 
 from cgcd.discovery import kmeans, pinned_kmeans
 from cgcd.engine.evaluation import StageMetric
+from cgcd.engine.seeding import torch_generator
+from cgcd.memory import HashCodebook, pack
 from cgcd.metrics import closed_set_accuracy, joint_accuracy, perfect_closed_set
 from cgcd.models import TailSnapshot
 from cgcd.vocabulary import UNLABELED
@@ -112,3 +116,40 @@ class Baselines(StageMetric):
     ) -> None:
         """Put back what `tensors` gave and the two snapshots, which other files hold."""
         self.start, self.closed, self.means = start, closed, tensors["means"]
+
+
+class UntrainedLeader:
+    """Leader clustering of codes that nobody trained: signs of random projections.
+
+    The projections are drawn by the seed; their origin is the mean of the known classes, without
+    which nearly all features would lie on one side. The known classes lead with the codes of their
+    means where the method's own do.
+
+    Args:
+        baselines: after the base stage: the tail the run started from, and its class means.
+        book: of the method, at the start of the stream; gives code length, radius and rule.
+        seed: of the run.
+
+    Source: random hyperplanes, Charikar, STOC 2002; sequential leader clustering is the floor of
+    the on-line papers ("SLC").
+    """
+
+    def __init__(self, baselines: Baselines, book: HashCodebook, seed: int) -> None:
+        if baselines.start is None:
+            raise ValueError("the baselines have not seen a base stage; train on it first")
+        self.start, means = baselines.start, baselines.means
+        generator = torch_generator(seed, "leader")
+        self.planes = torch.randn(means.shape[1], book.num_bits, generator=generator)
+        self.origin = means.mean(0)
+        self.book = HashCodebook(book.num_bits, book.radius, book.known_centers)
+        if book.num_known:
+            self.book.add_known(self._pack(means))
+
+    @torch.no_grad()
+    def words(self, trunk: Tensor) -> np.ndarray:
+        """Packed codes of trunk outputs (B, ...)."""
+        features = self.start.features(trunk.unsqueeze(1))[:, 0]
+        return self._pack(F.normalize(features, dim=-1).cpu())
+
+    def _pack(self, features: Tensor) -> np.ndarray:
+        return pack((features - self.origin) @ self.planes > 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -41,6 +43,37 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_whole(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
+    """Write tensors and texts into one safetensors file that `read_whole` can tell from a torn one.
+
+    Args:
+        path: of the file.
+        tensors: contiguous, on the CPU.
+        texts: short texts by name, no "sha256" among them.
+    """
+    with whole_file(path) as temporary:
+        save_file(dict(tensors), temporary, {**texts, "sha256": _digest(tensors)})
+
+
+def read_whole(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and texts of a file of `write_whole`; None if it is not whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            texts = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError):
+        return None
+    return (tensors, texts) if texts.get("sha256") == _digest(tensors) else None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -21,28 +21,35 @@ def shuffled(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (row, epoch); the last incomplete one is dropped.
+    """Batches of (row, epoch).
 
     Args:
         labels: visible labels, (N,).
         batch_size: samples a batch, 1 <= batch_size <= rows of an epoch.
         draw: seed, stage and phase of the run; the epoch is set by `epoch`.
         order: which rows an epoch holds, and in which order.
+        drop_last: leave an incomplete last batch out; one of a single row is always left out.
     """
 
     def __init__(
-        self, labels: np.ndarray, batch_size: int, draw: Draw, order: Order = shuffled
+        self,
+        labels: np.ndarray,
+        batch_size: int,
+        draw: Draw,
+        order: Order = shuffled,
+        drop_last: bool = True,
     ) -> None:
         self.labels, self.batch_size, self.draw, self.order = labels, batch_size, draw, order
+        self.smallest = batch_size if drop_last else min(2, batch_size)
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rows = self._rows()
-        for start in range(0, len(rows) - self.batch_size + 1, self.batch_size):
+        for start in range(0, len(rows) - self.smallest + 1, self.batch_size):
             yield [(int(row), self.epoch) for row in rows[start : start + self.batch_size]]
 
     def __len__(self) -> int:
-        return len(self._rows()) // self.batch_size
+        return len(range(0, len(self._rows()) - self.smallest + 1, self.batch_size))
 
     def _rows(self) -> np.ndarray:
         generator = numpy_generator(

@@ -3,71 +3,25 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from cgcd.engine.cache import write_text
-from cgcd.engine.checkpoint import (
-    Checkpoint,
-    check_plugins,
-    discard_after,
-    latest,
-    restore,
-    save_stage,
-)
+from cgcd.engine.checkpoint import save_stage
 from cgcd.engine.evaluation import DiscoveryMetrics, stage_metrics
+from cgcd.engine.results import RESULTS, RunResult
+from cgcd.engine.resume import identity, resume
 from cgcd.engine.strategy import DiscoveryStrategy
+from cgcd.engine.stream import run_stream
+from cgcd.engine.tables import guarded, metrics_csv
 from cgcd.stages import DiscoveryScenario
-from cgcd.vocabulary import SCHEMA_VERSION, InputError
-
-log = logging.getLogger(__name__)
-
-HEADLINE = "mean All over the continual stages, last weights of each stage"
-RESULTS = "results.json"
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run measured.
-
-    Attributes:
-        rows: one dictionary a stage, `<family>/<name>` to number, with `stage` and `seconds`.
-        facts: of the run: names, hashes, how the number of novel classes was known.
-    """
-
-    rows: Sequence[Mapping[str, float]]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def headline(self) -> float | None:
-        """Mean joint accuracy over the continual stages, in [0, 1]; None without truth."""
-        scores = [row["accuracy/all"] for row in self.rows[1:] if "accuracy/all" in row]
-        return float(np.mean(scores)) if scores and len(scores) == len(self.rows) - 1 else None
-
-    def mean(self, key: str) -> float | None:
-        """Mean of a column over the continual stages; None if a stage lacks it."""
-        values = [row[key] for row in self.rows[1:] if key in row]
-        return float(np.mean(values)) if values and len(values) == len(self.rows) - 1 else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data of `results.json`."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "headline": {"definition": HEADLINE, "value": self.headline},
-            "finished": len(self.rows) == self.facts.get("num_stages"),
-            **self.facts,
-            "stages": list(self.rows),
-        }
+from cgcd.vocabulary import InputError
 
 
 def run_stages(
@@ -82,17 +36,19 @@ def run_stages(
 
     With a folder every stage leaves a checkpoint, `metrics.csv`, `results.json` and the
     predictions, and the same call goes on after the last whole stage. The weights that go on are
-    the last ones.
+    the last ones. An on-line scenario is trained on once, then answered; see `run_stream`.
 
     Args:
         strategy: fresh; a stored state is put into it.
         scenario: train and test stream.
         folder: of this run; None stores nothing.
         facts: plain data to keep in `results.json`.
-        on_stage: called with each finished stage's row, stored ones first.
+        on_stage: called with each finished stage's row, stored ones first; on a stream with each
+            window's.
 
     Raises:
-        InputError: if the folder is in use, or holds a run with another stream, strategy or seed.
+        InputError: if the folder is in use, or holds a run with another stream, strategy or seed;
+            if the strategy is not made for the scenario's setting.
     """
     known = {
         "scenario": scenario.name,
@@ -104,7 +60,14 @@ def run_stages(
         "composition": scenario.description.get("stages"),
         **(facts or {}),
     }
+    if scenario.setting not in strategy.settings:
+        mends = {"online": "strategy=phe or strategy=smile", "continual": "scenario=digits_online"}
+        raise InputError(
+            f"{type(strategy).__name__} is for the setting {', '.join(sorted(strategy.settings))} "
+            f"and {scenario.name} is {scenario.setting}; take {mends[scenario.setting]}"
+        )
     _check_counts(strategy, scenario)
+    _run = run_stream if scenario.setting == "online" else _run_stages
     if folder is None:
         return _run(strategy, scenario, None, known, on_stage)
     folder = Path(folder)
@@ -119,14 +82,14 @@ def run_stages(
         ) from error
 
 
-def _run(
+def _run_stages(
     strategy: DiscoveryStrategy,
     scenario: DiscoveryScenario,
     folder: Path | None,
     facts: dict[str, Any],
     on_stage: Callable[[Mapping[str, float]], None] | None,
 ) -> RunResult:
-    rows = [] if folder is None else _resume(strategy, scenario, folder / "checkpoints")
+    rows = [] if folder is None else resume(strategy, scenario, folder / "checkpoints")
     for row in rows:
         if on_stage is not None:
             on_stage(row)
@@ -150,84 +113,18 @@ def _run(
     return result
 
 
-def _resume(
-    strategy: DiscoveryStrategy, scenario: DiscoveryScenario, checkpoints: Path
-) -> list[Mapping[str, float]]:
-    """Rows of the stages that need not be trained again; the strategy is put behind them."""
-    found = latest(checkpoints) if checkpoints.is_dir() else None
-    if found is not None:
-        _check_identity(found, strategy, scenario, checkpoints.parent)
-    stateless = check_plugins(strategy)
-    if stateless:
-        log.warning(
-            "%s has no state_dict, so this run starts at stage 0 whenever it is started",
-            ", ".join(stateless),
-        )
-        found = None
-    if found is not None:
-        restore(strategy, found, checkpoints)
-        log.info("going on after stage %d", found.stage)
-    discard_after(checkpoints, -1 if found is None else found.stage)
-    return [] if found is None else list(found.state["rows"])
-
-
-def _check_identity(
-    found: Checkpoint, strategy: DiscoveryStrategy, scenario: DiscoveryScenario, folder: Path
-) -> None:
-    stored, own = found.state["identity"], _identity(strategy, scenario)
-    for what, value in own.items():
-        if stored.get(what) != value:
-            raise InputError(
-                f"{folder} holds a run with another {what} ({str(stored.get(what))[:12]} instead "
-                f"of {str(value)[:12]}); give another folder or set overwrite=true"
-            )
-
-
 def _store(
     strategy: DiscoveryStrategy, scenario: DiscoveryScenario, folder: Path, result: RunResult
 ) -> None:
     """Everything of a stage; `results.json` last, for it may say that the run is finished."""
-    write_text(folder / "metrics.csv", _metrics_csv(result.rows))
+    write_text(folder / "metrics.csv", metrics_csv(result.rows))
     for metric in stage_metrics(strategy):
         if isinstance(metric, DiscoveryMetrics):
             path = folder / "predictions" / f"stage_{strategy.stage_index}.csv"
             write_text(path, _predictions_csv(strategy, scenario, metric))
-    extra = {"identity": _identity(strategy, scenario), "rows": list(result.rows)}
+    extra = {"identity": identity(strategy, scenario), "rows": list(result.rows)}
     save_stage(strategy, folder / "checkpoints", extra)
     write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
-
-
-def _identity(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> dict[str, Any]:
-    """What two runs must share for one to go on where the other stopped."""
-    return {
-        "stream": scenario.stream_hash,
-        "strategy": type(strategy).__name__,
-        "seed": strategy.seed,
-        "setting": _digest(strategy.plain_settings()),
-        "model": _digest(
-            [strategy.model.backbone.origin, *((n, p.shape) for n, p in _fixed_shapes(strategy))]
-        ),
-    }
-
-
-def _fixed_shapes(strategy: DiscoveryStrategy) -> list[tuple[str, Any]]:
-    """Parameters that do not grow."""
-    return [(n, p) for n, p in strategy.model.named_parameters() if n != "head.directions"]
-
-
-def _digest(plain: Any) -> str:
-    return hashlib.sha256(repr(plain).encode()).hexdigest()
-
-
-def _metrics_csv(rows: Sequence[Mapping[str, float]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stage", "split", "metric", "value"])
-    for row in rows:
-        for key, value in row.items():
-            if key != "stage":
-                writer.writerow([row["stage"], "test", key, repr(value)])
-    return text.getvalue()
 
 
 def _predictions_csv(
@@ -253,12 +150,9 @@ def _predictions_csv(
     return text.getvalue()
 
 
-def guarded(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def _check_counts(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> None:
+    if scenario.setting == "online":  # nobody is told, nobody asks
+        return
     silent = [stage.index for stage in scenario.train_stream[1:] if stage.num_novel is None]
     if strategy.num_novel == "given" and silent:
         raise InputError(

@@ -17,44 +17,94 @@ from cgcd.vocabulary import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
+class WarmedCosine:
+    """A linear rise, then a cosine, between absolute rates that all parameter groups share.
+
+    With t = max(epoch - lag, 0): `start_lr` + t (lr - `start_lr`) / `rise_epochs` while
+    t < `rise_epochs`, then `final_lr` + (lr - `final_lr`) (1 + cos(pi t / epochs)) / 2. The cosine
+    does not start anew after the rise.
+
+    Attributes:
+        rise_epochs: length of the rise, >= 0.
+        start_lr: first rate of every group, >= 0.
+        final_lr: last rate of every group, >= 0.
+        lag: epochs by which everything comes late, >= 0; the released code's is 1.
+
+    Source: the authors' code of PHE, NeurIPS 2024.
+    """
+
+    rise_epochs: int = 5
+    start_lr: float = 1e-4
+    final_lr: float = 1e-5
+    lag: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.rise_epochs, self.start_lr, self.final_lr, self.lag) < 0:
+            raise InputError(f"{self} holds a number below 0; wanted 0 or more everywhere")
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        """Learning rate at `epoch` (from 0) of a group whose own rate is `lr`."""
+        t = max(epoch - self.lag, 0)
+        if t < self.rise_epochs:
+            return self.start_lr + t * (lr - self.start_lr) / self.rise_epochs
+        return self.final_lr + (lr - self.final_lr) * (1 + math.cos(math.pi * t / epochs)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How one kind of stage is trained.
 
     Attributes:
         epochs: passes over the stage, >= 1.
-        batch_size: images a step (each under V views); incomplete batches are dropped.
+        batch_size: images a step (each under V views).
         optimizer: a partial of a `torch.optim` class, everything but its parameters.
         weights: weight of each loss term by name; the strategy's terms and these must be the same.
-        schedule: "cosine" (per epoch, down to `floor`) or "constant".
+        schedule: "cosine" (per epoch, down to `floor`), "constant" or a `WarmedCosine`.
         floor: last learning rate as a fraction of the first, in [0, 1].
         clip_norm: largest gradient norm, None for no clipping.
+        drop_last: leave the last batch of an epoch out where it is incomplete; one of a single
+            image is always left out (batch norm has no statistics of it).
     """
 
     epochs: int
     batch_size: int
     optimizer: partial[Optimizer]
     weights: Mapping[str, float] = field(default_factory=dict)
-    schedule: str = "cosine"
+    schedule: str | WarmedCosine = "cosine"
     floor: float = 1e-3
     clip_norm: float | None = None
+    drop_last: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", dict(self.weights))
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"a recipe's {name} is {getattr(self, name)}; wanted at least 1")
-        if self.schedule not in ("cosine", "constant"):
-            raise InputError(f"a recipe's schedule is {self.schedule!r}; wanted cosine or constant")
+        if not isinstance(self.schedule, WarmedCosine) and self.schedule not in (
+            "cosine",
+            "constant",
+        ):
+            raise InputError(
+                f"a recipe's schedule is {self.schedule!r}; wanted cosine, constant or a "
+                "cgcd.engine.WarmedCosine"
+            )
         if not isinstance(self.optimizer, partial):
             raise InputError(
                 "a recipe's optimizer is no partial; add _partial_: true beside _target_"
             )
 
-    def factor(self, epoch: int) -> float:
-        """Learning rate of `epoch` (from 0) as a fraction of the first one."""
+    def factor(self, epoch: int, lr: float = 1.0) -> float:
+        """Learning rate of `epoch` (from 0) as a fraction of the group's own rate `lr`."""
+        if isinstance(self.schedule, WarmedCosine):
+            return self.schedule.rate(lr, epoch, self.epochs) / lr
         if self.schedule == "constant":
             return 1.0
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+    def steps(self, num_samples: int) -> int:
+        """Optimizer steps of one epoch over so many samples."""
+        whole, rest = divmod(num_samples, self.batch_size)
+        return whole + (not self.drop_last and rest > 1)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of the loss terms.
@@ -122,7 +172,10 @@ class StagedOptimizer:
             group["params"] = [parameters[name] for name in names]
             group.update({**settings, **own})
             group["initial_lr"] = group["lr"]
-        self.scheduler = LambdaLR(self.optimizer, recipe.factor)
+        self.scheduler = LambdaLR(
+            self.optimizer,
+            [partial(recipe.factor, lr=g["lr"]) for g in self.optimizer.param_groups],
+        )
 
     def clip(self, recipe: Recipe) -> None:
         """Clip the gradient norm where the recipe asks for it."""

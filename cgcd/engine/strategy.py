@@ -30,7 +30,7 @@ from cgcd.engine.seeding import (
 from cgcd.engine.warmup import WarmUp, warm_up
 from cgcd.models import GCDModel
 from cgcd.stages import Stage, masked_copy
-from cgcd.vocabulary import UNLABELED, InputError
+from cgcd.vocabulary import UNLABELED, GCDOutput, InputError
 
 
 class DiscoveryStrategy(SupervisedTemplate):
@@ -139,6 +139,10 @@ class DiscoveryStrategy(SupervisedTemplate):
         By default the logits of the cosine head at temperature 0.1.
         """
         return self.model.head(self.model.backbone.tail(trunk)) / 0.1
+
+    def outputs(self, trunk: Tensor) -> GCDOutput:
+        """What `losses` gets of a batch's trunk output (B, V, ...), with gradient."""
+        return self.model.from_trunk(trunk)
 
     def parameter_groups(self, model: GCDModel) -> list[dict[str, Any]]:
         """Optimizer groups of (name, parameter) pairs."""
@@ -290,14 +294,16 @@ class DiscoveryStrategy(SupervisedTemplate):
         if kwargs:
             raise InputError(f"train() does not know {sorted(kwargs)}")
         data = self.adapted_dataset
-        if len(data) < self.train_mb_size:
+        if not self.recipe.steps(len(data)):
             raise InputError(
                 f"stage {self.stage_index} holds {len(data)} samples, fewer than one batch of "
                 f"{self.train_mb_size}; lower strategy.{self._recipe_name}.batch_size"
             )
         draw = Draw(seed=self.seed, stage=self.stage_index, num_views=self.num_views)
         labels = np.asarray(list(data.targets))
-        self.batches = EpochBatches(labels, self.train_mb_size, draw, self.sampler)
+        self.batches = EpochBatches(
+            labels, self.train_mb_size, draw, self.sampler, self.recipe.drop_last
+        )
         workers = self.num_workers if num_workers is None else num_workers
         self.dataloader = DataLoader(
             DrawnViews(data, draw),
@@ -385,7 +391,7 @@ class DiscoveryStrategy(SupervisedTemplate):
         if not self.is_training:
             self.mb_trunk = trunk[:, 0]
             return self.predict(self.mb_trunk)
-        self.batch = Batch(trunk, self.model.from_trunk(trunk), self.mb_y, self._mb_ids)
+        self.batch = Batch(trunk, self.outputs(trunk), self.mb_y, self._mb_ids)
         return self.batch.out.logits[:, 0]
 
     def criterion(self) -> Tensor:

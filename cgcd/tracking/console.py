@@ -9,6 +9,7 @@ from avalanche.logging import BaseLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cgcd.tracking import stream_table
 from cgcd.tracking.table import HEADER, table_row
 
 
@@ -40,11 +41,12 @@ class ConsoleProgress(BaseLogger):
             )
 
     def row(self, row: Any) -> None:
-        """Print a finished stage."""
+        """Print a finished stage, or a window of a stream."""
+        online = "stream/seen" in row
         if not self._started:
-            self._print(HEADER)
+            self._print(stream_table.HEADER if online else HEADER)
             self._started = True
-        self._print(table_row(row))
+        self._print(stream_table.stream_row(row) if online else table_row(row))
 
     def close(self) -> None:
         """Take the bar away."""

@@ -22,6 +22,52 @@ _BESIDE = (
 )
 
 
+_STREAM_LINES = (
+    ("strict All", "strict/all", {"color": "black", "lw": 2.4}),
+    ("strict Known", "strict/known", {"color": "tab:blue"}),
+    ("strict Novel", "strict/novel", {"color": "tab:orange"}),
+    ("known by name", "identity/known", {"color": "tab:green"}),
+    ("untrained leader, All", "floor/leader_strict_all", {"color": "tab:gray", "ls": "--"}),
+    ("closed-set bound, All", "bound/closed_set_strict_all", {"color": "tab:red", "ls": "-."}),
+    ("closed-set bound, Novel", "bound/closed_set_strict_novel", {"color": "tab:red", "ls": ":"}),
+)
+
+
+def draw_curves(results: Mapping[str, Any], path: Path) -> None:
+    """The picture of a run, whatever its setting."""
+    draw = draw_stream_curves if results.get("setting") == "online" else draw_stage_curves
+    draw(results, path)
+
+
+def draw_stream_curves(results: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG of a stream: running accuracies in percent, and categories over time.
+
+    Args:
+        results: content of `results.json`.
+        path: of the picture; its suffix decides the format.
+    """
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    rows = results["windows"]
+    seen = [row["stream/seen"] for row in rows]
+    for title, key, style in _STREAM_LINES:
+        if all(key in row for row in rows):
+            above.plot(seen, [100 * row[key] for row in rows], label=title, **style)
+    above.set(ylabel="accuracy so far (%)", ylim=(0, 102))
+    above.set_title(f"{results['strategy']} on {results['scenario']}, seed {results['seed']}")
+    if above.lines:
+        above.legend(ncols=2, fontsize=8)
+    below.plot(seen, [row["stream/created"] for row in rows], color="black", label="created")
+    if all("stream/true_novel" in row for row in rows):
+        true = [row["stream/true_novel"] for row in rows]
+        below.plot(seen, true, color="tab:green", ls="--", label="novel classes so far")
+    below.set(xlabel="samples answered", ylabel="categories")
+    below.legend(fontsize=8)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
 def draw_stage_curves(results: Mapping[str, Any], path: Path) -> None:
     """Write a PNG of a run's accuracies in percent over its stages.
 

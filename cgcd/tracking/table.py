@@ -26,7 +26,7 @@ def table_row(row: Mapping[str, float]) -> str:
     stage = int(row["stage"])
     known = 0 if stage == 0 else int(row["stage/num_known"])
     novel = int(row["stage/num_classes"]) - known
-    cells = "".join(f"{_percent(row.get(key)):>7}" for _, key in _COLUMNS)
+    cells = "".join(f"{percent(row.get(key)):>7}" for _, key in _COLUMNS)
     counts = f"{stage:>5}  {known:>5} {novel:>5} {int(row['stage/found']):>5}"
     return f"{counts}{cells}  {row['seconds']:>7.1f}"
 
@@ -44,9 +44,9 @@ def summary(results: Mapping[str, Any]) -> str:
     if value is None:
         lines.append("no truth, no accuracies: see the predictions")
     else:
-        lines.append(f"headline: All {_percent(value)} % = {results['headline']['definition']}")
+        lines.append(f"headline: All {percent(value)} % = {results['headline']['definition']}")
         beside = [
-            f"{title} {_percent(_mean(rows, key))}"
+            f"{title} {percent(_mean(rows, key))}"
             for title, key in (
                 ("plain k-means of the start features", "floor/kmeans_all"),
                 ("their nearest means with k-means", "floor/nearest_mean_all"),
@@ -72,5 +72,6 @@ def _mean(rows: Sequence[Mapping[str, float]], key: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A fraction as percent, "-" where there is none."""
     return "-" if value is None else f"{100 * value:.1f}"

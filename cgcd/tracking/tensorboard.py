@@ -2,7 +2,8 @@
 
 Tags: `train/loss/<term>` over the global step; everything measured after a stage over the stage:
 `test/accuracy/<group>`, `test/held/...`, `test/greedy/...`, `test/agreement/...`,
-`test/forgetting/...`, `test/floor/...`, `test/bound/...`, `stage/...`.
+`test/forgetting/...`, `test/floor/...`, `test/bound/...`, `stage/...`. On a stream everything is
+`stream/...` over the number of samples answered, `stream/hamming_distance` a histogram a window.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avalanche.logging import BaseLogger
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 _STAGE_METRIC = re.compile(
@@ -35,20 +37,27 @@ class StageTensorBoard(BaseLogger):
 
     def before_train_dataset_adaptation(self, strategy: Any, values: Any) -> None:
         """Open the file of the stage that begins."""
+        self.begin_stage(strategy.stage_index)
+
+    def begin_stage(self, index: int) -> None:
+        """Open the file of a stage; what an earlier try left of it and of later ones goes."""
         self.close()
         for path in self.folder.glob("events.*.stage_*"):
-            if int(path.name.rsplit("_", 1)[1]) >= strategy.stage_index:
+            if int(path.name.rsplit("_", 1)[1]) >= index:
                 path.unlink()
-        self._writer = SummaryWriter(
-            str(self.folder), filename_suffix=f".stage_{strategy.stage_index:03d}"
-        )
+        self._writer = SummaryWriter(str(self.folder), filename_suffix=f".stage_{index:03d}")
 
     def after_eval(self, strategy: Any, values: Any) -> None:
         if self._writer is not None:
             self._writer.flush()
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
-        if self._writer is not None and isinstance(value, int | float):
+        """A number as a curve, a 1-d tensor as a histogram."""
+        if self._writer is None:
+            return
+        if isinstance(value, Tensor):
+            self._writer.add_histogram(name, value, global_step=x_plot)
+        elif isinstance(value, int | float):
             self._writer.add_scalar(tag_of(name), value, global_step=x_plot)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from scenarios.digits import read_digits
+from scenarios.online import OnlineProtocol
 from scenarios.protocol import Composition, Protocol, compose
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "protocol"
@@ -49,9 +50,10 @@ def sizes(composition: Composition, part: str) -> list[int]:
 def test_every_file_names_its_source_and_lists_every_field(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# ") and "\n# Source: " in text
-    assert isinstance(instantiate(OmegaConf.load(path)), Protocol)
+    kind = OnlineProtocol if path.stem.startswith("online_") else Protocol
+    assert isinstance(instantiate(OmegaConf.load(path)), kind)
     listed = set(OmegaConf.load(path)) - {"_target_"}
-    assert listed == set(Protocol.__dataclass_fields__)
+    assert listed == set(kind.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(

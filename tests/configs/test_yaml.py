@@ -16,11 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 import scenarios
 from cgcd.cli.configs import choices, compose_run, config_dir
 from cgcd.cli.settings import check_settings
-from strategies import Happy
+from strategies import PHE, SMILE, Happy
 
 LIVE = {"model", "evaluator", "inputs", "example", "folder", "plugins"}  # objects, not YAML values
 FOLDER = config_dir()
 EXPERIMENTS = choices("experiment")
+HAPPY = [name for name in EXPERIMENTS if name.startswith("happy_")]
+ONLINE = [name for name in EXPERIMENTS if name not in HAPPY]
 PUBLISHED = ["cifar100", "imagenet100", "tiny_imagenet", "cub", "cars", "aircraft"]
 
 
@@ -110,9 +112,10 @@ def assert_equal_defaults(part: DictConfig, made: Any, other: set[str]) -> None:
         assert plain(value) == plain(default), name
 
 
-def test_happy_has_the_defaults_of_its_file() -> None:
-    part = composed("recipe=none").strategy
-    assert_equal_defaults(part, Happy, {"device"})  # auto on the command line
+@pytest.mark.parametrize("made", [Happy, PHE, SMILE])
+def test_a_strategy_has_the_defaults_of_its_file(made: Any) -> None:
+    part = composed("recipe=none", f"strategy={made.__name__.lower()}").strategy
+    assert_equal_defaults(part, made, {"device"})  # auto on the command line
 
 
 def test_scenarios_have_the_defaults_of_their_files() -> None:
@@ -131,7 +134,23 @@ def test_an_experiment_says_what_it_is(name: str) -> None:
     assert "REDUCED" in header or "_reduced" not in name
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", ONLINE)
+def test_an_online_experiment_keeps_the_published_numbers(name: str) -> None:
+    config, chosen = compose_run([f"experiment={name}"])
+    assert chosen["recipe"] == "none" and config.strategy.warm_up is None
+    published = composed("recipe=none", f"strategy={chosen['strategy']}").strategy
+    base = config.strategy.base
+    assert base.optimizer == published.base.optimizer and base.weights == published.base.weights
+    assert base.schedule == published.base.schedule
+    if "reference" not in name:
+        assert (base.epochs, base.batch_size) == (published.base.epochs, 128)
+        assert config.model.backbone == "vit_base_patch16_224.dino" and config.model.pretrained
+        assert config.strategy.code_length == 12
+        fixed = {"uniform": True, "per_class": False}[config.scenario.protocol.labeled_draw]
+        assert fixed and config.scenario.protocol.split_seed == 0
+
+
+@pytest.mark.parametrize("name", HAPPY)
 def test_no_small_recipe_leaks_into_an_experiment(name: str) -> None:
     config, chosen = compose_run([f"experiment={name}"])
     assert chosen["recipe"] == "none"

@@ -30,7 +30,7 @@ def test_schedules():
     [
         ({"epochs": 0}, "epochs is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"schedule": "step"}, "schedule is 'step'; wanted cosine or constant"),
+        ({"schedule": "step"}, "schedule is 'step'; wanted cosine, constant or"),
         ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "no partial; add _partial_: true"),
     ],
 )

@@ -1,0 +1,73 @@
+"""Going on where a run stopped: what it must share with the new one, and its last whole stage."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cgcd.engine.checkpoint import Checkpoint, check_plugins, discard_after, latest, restore
+from cgcd.engine.strategy import DiscoveryStrategy
+from cgcd.stages import DiscoveryScenario
+from cgcd.vocabulary import InputError
+
+log = logging.getLogger(__name__)
+
+_GROWING = (".directions", ".rows")  # parameters with a row a class, or several
+
+
+def resume(
+    strategy: DiscoveryStrategy, scenario: DiscoveryScenario, checkpoints: Path
+) -> list[Mapping[str, float]]:
+    """Rows of the stages that need not be trained again; the strategy is put behind them."""
+    found = latest(checkpoints) if checkpoints.is_dir() else None
+    if found is not None:
+        _check_identity(found, strategy, scenario, checkpoints.parent)
+    stateless = check_plugins(strategy)
+    if stateless:
+        log.warning(
+            "%s has no state_dict, so this run starts at stage 0 whenever it is started",
+            ", ".join(stateless),
+        )
+        found = None
+    if found is not None:
+        restore(strategy, found, checkpoints)
+        log.info("going on after stage %d", found.stage)
+    discard_after(checkpoints, -1 if found is None else found.stage)
+    return [] if found is None else list(found.state["rows"])
+
+
+def _check_identity(
+    found: Checkpoint, strategy: DiscoveryStrategy, scenario: DiscoveryScenario, folder: Path
+) -> None:
+    stored, own = found.state["identity"], identity(strategy, scenario)
+    for what, value in own.items():
+        if stored.get(what) != value:
+            raise InputError(
+                f"{folder} holds a run with another {what} ({str(stored.get(what))[:12]} instead "
+                f"of {str(value)[:12]}); give another folder or set overwrite=true"
+            )
+
+
+def identity(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> dict[str, Any]:
+    """What two runs must share for one to go on where the other stopped."""
+    return {
+        "stream": scenario.stream_hash,
+        "strategy": type(strategy).__name__,
+        "seed": strategy.seed,
+        "setting": _digest(strategy.plain_settings()),
+        "model": _digest(
+            [strategy.model.backbone.origin, *((n, p.shape) for n, p in _fixed_shapes(strategy))]
+        ),
+    }
+
+
+def _fixed_shapes(strategy: DiscoveryStrategy) -> list[tuple[str, Any]]:
+    """Parameters that do not grow."""
+    return [(n, p) for n, p in strategy.model.named_parameters() if not n.endswith(_GROWING)]
+
+
+def _digest(plain: Any) -> str:
+    return hashlib.sha256(repr(plain).encode()).hexdigest()

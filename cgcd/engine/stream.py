@@ -1,0 +1,305 @@
+"""The stream loop: train once, then answer sample by sample, window by window, and go on exactly.
+
+What is stored of a window are its codes: ids, distances and the book are functions of the codes in
+their order, so a broken run is put back by answering the stored codes again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from cgcd.engine.baselines import Baselines, UntrainedLeader
+from cgcd.engine.cache import read_whole, write_text, write_whole
+from cgcd.engine.checkpoint import save_stage
+from cgcd.engine.evaluation import stage_metrics
+from cgcd.engine.online import OnlineStrategy
+from cgcd.engine.results import RESULTS, StreamResult
+from cgcd.engine.resume import identity, resume
+from cgcd.engine.tables import guarded, metrics_csv
+from cgcd.memory import HashCodebook, pack
+from cgcd.metrics import false_known_rate, identity_accuracy, stream_accuracies
+from cgcd.stages import OnlineScenario
+from cgcd.vocabulary import UNLABELED
+
+log = logging.getLogger(__name__)
+
+
+def run_stream(
+    strategy: OnlineStrategy,
+    scenario: OnlineScenario,
+    folder: Path | None,
+    facts: Mapping[str, Any],
+    on_window: Callable[[Mapping[str, float]], None] | None,
+) -> StreamResult:
+    """Train on the labeled stage, then answer the stream in its order, a window at a time.
+
+    With a folder every window leaves its codes, and the same call goes on after the last whole
+    window with the same answers, bit for bit. At the end it leaves `predictions/stream.csv`,
+    `metrics.csv` and `results.json`.
+
+    Args:
+        strategy: fresh; a stored state is put into it.
+        scenario: base stage and stream.
+        folder: of this run; None stores nothing.
+        facts: plain data to keep in `results.json`.
+        on_window: called with each window's row, stored ones first.
+    """
+    if folder is None:
+        strategy.train(scenario.train_stream[0])
+        stored: list[_Window] = []
+    else:
+        checkpoints = folder / "checkpoints"
+        if not resume(strategy, scenario, checkpoints):
+            shutil.rmtree(checkpoints / "stream", ignore_errors=True)
+            strategy.train(scenario.train_stream[0])
+            kept = {"identity": identity(strategy, scenario), "rows": [{"stage": 0}]}
+            save_stage(strategy, checkpoints, kept)
+        stored = list(_stored_windows(checkpoints / "stream"))
+    stream = _Stream(strategy, scenario)
+    for logger in strategy.evaluator.loggers:
+        if hasattr(logger, "begin_stage"):
+            logger.begin_stage(1)
+    for window in _windows(stream, stored, folder):
+        row = stream.take(window)
+        _log(strategy, stream, row)
+        if on_window is not None:
+            on_window(row)
+    facts = {
+        **facts,
+        "setting": scenario.setting,
+        "stream_length": len(scenario.stream.dataset),
+        "window": scenario.window,
+        **strategy.report,
+    }
+    result = StreamResult(stream.rows, facts)
+    if folder is not None:
+        write_text(folder / "predictions" / "stream.csv", _predictions_csv(stream))
+        write_text(folder / "metrics.csv", metrics_csv(result.rows))
+        write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
+    return result
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Codes of consecutive samples; W words each.
+
+    Attributes:
+        words: of the method, (n, W) uint64.
+        closed: answers of the classifier of the known classes, (n,) int64.
+        leader: codes of the untrained leader clustering, (n, W) uint64, or (n, 0) without one.
+        seconds: that it took.
+    """
+
+    words: np.ndarray
+    closed: np.ndarray
+    leader: np.ndarray
+    seconds: float
+
+
+class _Stream:
+    """What has come so far: the books, every answer, a row a window."""
+
+    def __init__(self, strategy: OnlineStrategy, scenario: OnlineScenario) -> None:
+        self.strategy, self.scenario = strategy, scenario
+        self.book = strategy.book = strategy.new_book()
+        found = [m for m in stage_metrics(strategy) if isinstance(m, Baselines)]
+        self.leader = UntrainedLeader(found[0], self.book, strategy.seed) if found else None
+        self.truth = scenario.truth
+        count = len(self.truth)
+        self.seen = 0
+        self.ids, self.distance = np.empty(count, np.int64), np.empty(count, np.int64)
+        self.is_new = np.empty(count, bool)
+        self.closed, self.leader_ids = np.empty(count, np.int64), np.empty(count, np.int64)
+        self.rows: list[dict[str, float]] = []
+
+    def read(self, batches: Iterator[Any], count: int) -> _Window:
+        """Codes of the next `count` samples; nothing is answered yet."""
+        started = time.perf_counter()
+        words, closed, leader = [], [], []
+        while count:
+            inputs = next(batches)[0]
+            count -= len(inputs)
+            for trunk, real in self.strategy.fixed_batches(inputs):
+                words.append(pack(self.strategy.encode(trunk)[:real] > 0))
+                closed.append(self.strategy.predict(trunk)[:real].argmax(-1).cpu().numpy())
+                if self.leader is not None:
+                    leader.append(self.leader.words(trunk)[:real])
+        joined = np.concatenate(words)
+        none = np.empty((len(joined), 0), np.uint64)
+        return _Window(
+            joined,
+            np.concatenate(closed),
+            np.concatenate(leader) if leader else none,
+            time.perf_counter() - started,
+        )
+
+    def take(self, window: _Window) -> dict[str, float]:
+        """Answer a window and add its row."""
+        part = slice(self.seen, self.seen + len(window.words))
+        self.ids[part], self.is_new[part], self.distance[part] = self.book.observe(window.words)
+        self.closed[part] = window.closed
+        if self.leader is not None:
+            self.leader_ids[part] = self.leader.book.observe(window.leader).ids
+        self.seen = part.stop
+        self.rows.append(self._row(part, window.seconds))
+        return self.rows[-1]
+
+    def _row(self, part: slice, seconds: float) -> dict[str, float]:
+        seen = slice(0, part.stop)
+        num_known = self.strategy.num_base
+        row: dict[str, float] = {
+            "stage": 1,
+            "stream/seen": part.stop,
+            "stream/num_known": num_known,
+            "stream/categories": len(np.unique(self.ids[seen])),
+            "stream/created": self.book.num_created,
+            "stream/opened": float(self.is_new[part].mean()),
+            "seconds": round(seconds, 3),
+        }
+        truth = self.truth[seen]
+        if (truth == UNLABELED).any():
+            return row
+        row["stream/true_novel"] = len(np.unique(truth[truth >= num_known]))
+        row |= _scores("", self.ids[seen], truth, num_known, self.book)
+        row |= _scores("bound/closed_set_", self.closed[seen], truth, num_known, None)
+        if self.leader is not None:
+            book = self.leader.book
+            row |= _scores("floor/leader_", self.leader_ids[seen], truth, num_known, book)
+            row["floor/leader_created"] = book.num_created
+        return row
+
+
+def _scores(
+    front: str, ids: np.ndarray, truth: np.ndarray, num_known: int, book: HashCodebook | None
+) -> dict[str, float]:
+    """Every dialect; rates by name only where ids below `num_known` are names."""
+    scores: dict[str, float] = stream_accuracies(ids, truth, num_known)
+    if book is None or (book.num_known and book.known_centers == "used"):
+        for name, rate in (
+            ("identity/known", identity_accuracy(ids, truth, num_known)),
+            ("identity/false_known", false_known_rate(ids, truth, num_known)),
+        ):
+            if rate is not None:
+                scores[name] = rate
+    return {front + (key.replace("/", "_") if front else key): v for key, v in scores.items()}
+
+
+# -------------------------------------------------------------------- reading and storing
+
+
+class _Batches(Sampler[list[int]]):
+    """Positions from `start` on, in order, no batch across the end of a window."""
+
+    def __init__(self, start: int, stop: int, window: int, size: int) -> None:
+        self.start, self.stop, self.window, self.size = start, stop, window, size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for first in range(self.start, self.stop, self.window):
+            end = min(first + self.window, self.stop)
+            for place in range(first, end, self.size):
+                yield list(range(place, min(place + self.size, end)))
+
+
+def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Iterator[_Window]:
+    """The stored windows as far as they fit, then the others, each stored before it is given."""
+    strategy, scenario = stream.strategy, stream.scenario
+    total, size = len(stream.truth), scenario.window
+    position = 0
+    for window in stored:
+        if len(window.words) != min(size, total - position):
+            log.warning("the stored windows have another size; they are answered anew")
+            break
+        yield window
+        position += len(window.words)
+    batches = iter(
+        DataLoader(
+            scenario.stream.dataset.eval(),
+            batch_sampler=_Batches(position, total, size, strategy.observe_batch_size),
+            num_workers=strategy.num_workers,
+            pin_memory=strategy.device.type == "cuda",
+            generator=strategy.generator("loader"),
+        )
+    )
+    while position < total:
+        window = stream.read(batches, min(size, total - position))
+        if folder is not None:
+            path = folder / "checkpoints" / "stream" / f"window_{position // size:06d}.safetensors"
+            write_whole(path, _tensors(window), {"seconds": repr(window.seconds)})
+        yield window
+        position += len(window.words)
+
+
+def _tensors(window: _Window) -> dict[str, torch.Tensor]:
+    return {
+        "words": torch.from_numpy(window.words.view(np.int64)),
+        "closed": torch.from_numpy(window.closed),
+        "leader": torch.from_numpy(window.leader.view(np.int64)),
+    }
+
+
+def _stored_windows(folder: Path) -> Iterator[_Window]:
+    """Windows without a gap from the first on; what follows a damaged one is removed."""
+    paths = sorted(folder.glob("window_*.safetensors"))
+    for index, path in enumerate(paths):
+        found = read_whole(path) if path.name == f"window_{index:06d}.safetensors" else None
+        if found is None:
+            log.warning("%s is damaged or stands alone; the stream goes on before it", path)
+            for later in paths[index:]:
+                later.unlink()
+            return
+        tensors, kept = found
+        words, leader = (tensors[n].numpy().view(np.uint64) for n in ("words", "leader"))
+        yield _Window(words, tensors["closed"].numpy(), leader, float(kept["seconds"]))
+
+
+def _log(strategy: OnlineStrategy, stream: _Stream, row: Mapping[str, float]) -> None:
+    """A window's row to the strategy's loggers, over the number of samples seen."""
+    seen = int(row["stream/seen"])
+    size = stream.scenario.window
+    last = slice((seen - 1) // size * size, seen)
+    distances = torch.from_numpy(stream.distance[last]).float()
+    for logger in strategy.evaluator.loggers:
+        for key, value in row.items():
+            if key not in ("stage", "stream/seen"):
+                name = key if key.startswith("stream/") else f"stream/{key}"
+                logger.log_single_metric(name, float(value), seen)
+        logger.log_single_metric("stream/hamming_distance", distances, seen)
+
+
+def _predictions_csv(stream: _Stream) -> str:
+    """One line a sample, in the order of the stream."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = "position sample true_class category category_name opened distance"
+    writer.writerow(columns.split())
+    names = [guarded(name) for name in stream.scenario.class_names]
+    num_named = stream.book.num_known
+    samples = stream.scenario.stream.dataset.sample_id
+    for place, (sample, target, category) in enumerate(
+        zip(samples, stream.truth.tolist(), stream.ids.tolist(), strict=True)
+    ):
+        writer.writerow(
+            [
+                place,
+                sample,
+                names[target] if target >= 0 else "",
+                category,
+                names[category] if category < num_named else f"new-{category}",
+                int(stream.is_new[place]),
+                int(stream.distance[place]),
+            ]
+        )
+    return text.getvalue()
