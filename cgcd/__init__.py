@@ -16,6 +16,7 @@ _LAZY = {
     "InputError": "cgcd.vocabulary",
     "PrototypeMemory": "cgcd.memory",
     "UNLABELED": "cgcd.vocabulary",
+    "open_run": "cgcd.live",
     "run_stages": "cgcd.engine",
 }
 

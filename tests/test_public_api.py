@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 NAMES = {
-    "cgcd": """GCDModel GCDOutput InputError PrototypeMemory UNLABELED __version__ run_stages""",
+    "cgcd": """GCDModel GCDOutput InputError PrototypeMemory UNLABELED __version__ open_run
+        run_stages""",
     "cgcd.models": """Adapter Backbone ClassPrototypes CosineHead GCDModel HashHead HashTrunk
         InputSpec ProjectionHead SignMagnitude SignMagnitudeHead TailSnapshot create_backbone""",
     "cgcd.losses": """GroupEntropy center_cross_entropy center_quantization center_separation

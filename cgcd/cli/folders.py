@@ -92,9 +92,9 @@ def take_folder(folder: Path, config_text: str, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock").acquire(timeout=0):
             if overwrite:
-                for name in ("checkpoints", "predictions", "tensorboard"):
+                for name in ("checkpoints", "predictions", "tensorboard", "live"):
                     shutil.rmtree(folder / name, ignore_errors=True)
-                for name in (RESULTS, "metrics.csv", PICTURE):
+                for name in (RESULTS, "metrics.csv", "skipped.csv", PICTURE):
                     (folder / name).unlink(missing_ok=True)
             (folder / "config.yaml").write_text(config_text, encoding="utf-8")
     except Timeout as error:

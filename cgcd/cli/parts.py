@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cgcd.cli.configs import first_lines
 from cgcd.engine import (
@@ -32,6 +32,14 @@ from cgcd.vocabulary import InputError
 
 log = logging.getLogger(__name__)
 
+_TRUSTED = (
+    "cgcd.",
+    "scenarios.",
+    "strategies.",
+    "torch.optim.",
+    "torchvision.transforms.",
+    "avalanche.training.plugins.",
+)
 _THREADS = torch.get_num_threads()  # before a run of a sweep changes it
 _SMALL_MODEL = 5_000_000  # below, more than one thread on a CPU costs more than it gives
 
@@ -66,16 +74,16 @@ class Parts:
                 "pretrained weights of %s: from timm's cache, or fetched", config.model.backbone
             )
         with isolated_randomness(config.seed, "model"):
-            model: GCDModel = _instantiate(config.model, "model")
+            model: GCDModel = instantiated(config.model, "model")
         _set_threads(config.torch_threads, model, device)
-        scenario: DiscoveryScenario = _instantiate(config.scenario, "scenario", inputs=model.inputs)
+        scenario: DiscoveryScenario = instantiated(config.scenario, "scenario", inputs=model.inputs)
         tensorboard = None
         if config.tracking.get("_target_"):
-            tensorboard = _instantiate(config.tracking, "tracking", folder=folder / "tensorboard")
+            tensorboard = instantiated(config.tracking, "tracking", folder=folder / "tensorboard")
         more = [Baselines()] if config.baselines else []
         progress = ConsoleProgress()
         loggers = [logger for logger in (tensorboard, progress) if logger is not None]
-        strategy: DiscoveryStrategy = _instantiate(
+        strategy: DiscoveryStrategy = instantiated(
             config.strategy,
             "strategy",
             model=model,
@@ -112,7 +120,7 @@ class Parts:
                 self.tensorboard.close()
 
 
-def _instantiate(config: DictConfig, part: str, **more: Any) -> Any:
+def instantiated(config: DictConfig, part: str, **more: Any) -> Any:
     """What the config's `_target_` makes, with what its constructor complains of as the message.
 
     `more` are live objects, which Hydra would turn into configs if it were to pass them on.
@@ -132,6 +140,26 @@ def _instantiate(config: DictConfig, part: str, **more: Any) -> Any:
     except (TypeError, ValueError, AssertionError) as error:  # what constructors refuse with
         reason = " ".join(str(error).split()).split(". ")[0]
         raise InputError(f"{part} cannot be built: {reason}") from error
+
+
+def check_targets(config: Any, trust_code: bool) -> None:
+    """Refuse a config that came from elsewhere and names a class of a foreign package.
+
+    Raises:
+        InputError: naming the class.
+    """
+    plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
+    nodes = plain.values() if isinstance(plain, dict) else plain
+    if isinstance(plain, dict) and "_target_" in plain:
+        target = str(plain["_target_"])
+        if not trust_code and not target.startswith(_TRUSTED):
+            raise InputError(
+                f"the stored config names {target}, which is none of ours; look at it, then open "
+                "the run with trust_code=True"
+            )
+    for node in nodes if isinstance(plain, dict | list) else ():
+        if isinstance(node, dict | list):
+            check_targets(node, trust_code)
 
 
 def _device(name: str) -> torch.device:

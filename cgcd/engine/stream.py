@@ -6,8 +6,6 @@ their order, so a broken run is put back by answering the stored codes again.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import shutil
@@ -28,7 +26,7 @@ from cgcd.engine.evaluation import stage_metrics
 from cgcd.engine.online import OnlineStrategy
 from cgcd.engine.results import RESULTS, StreamResult
 from cgcd.engine.resume import identity, resume
-from cgcd.engine.tables import guarded, metrics_csv
+from cgcd.engine.tables import csv_text, metrics_csv
 from cgcd.memory import HashCodebook, pack
 from cgcd.metrics import false_known_rate, identity_accuracy, stream_accuracies
 from cgcd.stages import OnlineScenario
@@ -82,11 +80,15 @@ def run_stream(
         "setting": scenario.setting,
         "stream_length": len(scenario.stream.dataset),
         "window": scenario.window,
+        "known_class_names": list(scenario.class_names[: scenario.num_base]),
         **strategy.report,
     }
     result = StreamResult(stream.rows, facts)
     if folder is not None:
         write_text(folder / "predictions" / "stream.csv", _predictions_csv(stream))
+        if scenario.description.get("skipped"):
+            rows = ["path", "reason"], *scenario.description["skipped"]
+            write_text(folder / "skipped.csv", csv_text(rows))
         write_text(folder / "metrics.csv", metrics_csv(result.rows))
         write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
     return result
@@ -218,7 +220,7 @@ def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Ite
     strategy, scenario = stream.strategy, stream.scenario
     total, size = len(stream.truth), scenario.window
     position = 0
-    for window in stored:
+    for window in stored:  # what lies behind them is written over
         if len(window.words) != min(size, total - position):
             log.warning("the stored windows have another size; they are answered anew")
             break
@@ -250,15 +252,17 @@ def _tensors(window: _Window) -> dict[str, torch.Tensor]:
     }
 
 
+def stored_words(folder: Path) -> Iterator[np.ndarray]:
+    """Codes of the stored windows, (n, W) uint64 each, in order; nothing on disk changes."""
+    return (window.words for window in _stored_windows(folder))
+
+
 def _stored_windows(folder: Path) -> Iterator[_Window]:
-    """Windows without a gap from the first on; what follows a damaged one is removed."""
-    paths = sorted(folder.glob("window_*.safetensors"))
-    for index, path in enumerate(paths):
+    """Windows without a gap from the first on; a damaged one ends them."""
+    for index, path in enumerate(sorted(folder.glob("window_*.safetensors"))):
         found = read_whole(path) if path.name == f"window_{index:06d}.safetensors" else None
         if found is None:
             log.warning("%s is damaged or stands alone; the stream goes on before it", path)
-            for later in paths[index:]:
-                later.unlink()
             return
         tensors, kept = found
         words, leader = (tensors[n].numpy().view(np.uint64) for n in ("words", "leader"))
@@ -281,25 +285,22 @@ def _log(strategy: OnlineStrategy, stream: _Stream, row: Mapping[str, float]) ->
 
 def _predictions_csv(stream: _Stream) -> str:
     """One line a sample, in the order of the stream."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = "position sample true_class category category_name opened distance"
-    writer.writerow(columns.split())
-    names = [guarded(name) for name in stream.scenario.class_names]
+    names = stream.scenario.class_names
     num_named = stream.book.num_known
     samples = stream.scenario.stream.dataset.sample_id
-    for place, (sample, target, category) in enumerate(
-        zip(samples, stream.truth.tolist(), stream.ids.tolist(), strict=True)
-    ):
-        writer.writerow(
-            [
-                place,
-                sample,
-                names[target] if target >= 0 else "",
-                category,
-                names[category] if category < num_named else f"new-{category}",
-                int(stream.is_new[place]),
-                int(stream.distance[place]),
-            ]
+    rows = (
+        (
+            place,
+            sample,
+            names[target] if target >= 0 else "",
+            category,
+            names[category] if category < num_named else f"new-{category}",
+            int(stream.is_new[place]),
+            int(stream.distance[place]),
         )
-    return text.getvalue()
+        for place, (sample, target, category) in enumerate(
+            zip(samples, stream.truth.tolist(), stream.ids.tolist(), strict=True)
+        )
+    )
+    return csv_text([columns.split(), *rows])

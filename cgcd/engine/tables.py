@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def metrics_csv(rows: Sequence[Mapping[str, float]]) -> str:
@@ -16,6 +17,15 @@ def metrics_csv(rows: Sequence[Mapping[str, float]]) -> str:
         for key, value in row.items():
             if key != "stage":
                 writer.writerow([row["stage"], "test", key, repr(value)])
+    return text.getvalue()
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV, texts guarded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue()
 
 
