@@ -56,7 +56,7 @@ def draw_stream_curves(results: Mapping[str, Any], path: Path) -> None:
     above.set(ylabel="accuracy so far (%)", ylim=(0, 102))
     above.set_title(f"{results['strategy']} on {results['scenario']}, seed {results['seed']}")
     if above.lines:
-        above.legend(ncols=2, fontsize=8)
+        above.legend(loc="upper center", bbox_to_anchor=(0.5, 0.75), ncols=2, fontsize=7)
     below.plot(seen, [row["stream/created"] for row in rows], color="black", label="created")
     if all("stream/true_novel" in row for row in rows):
         true = [row["stream/true_novel"] for row in rows]
