@@ -23,6 +23,7 @@ from cgcd.engine import (
     discovery_evaluator,
     run_stages,
 )
+from cgcd.engine.loop import check_setting
 from cgcd.engine.seeding import isolated_randomness
 from cgcd.models import GCDModel
 from cgcd.stages import DiscoveryScenario
@@ -89,6 +90,7 @@ class Parts:
             model=model,
             evaluator=discovery_evaluator(*more, loggers=loggers),
         )
+        check_setting(strategy, scenario)
         _check_weights(strategy)
         progress.total_steps = _checked_steps(strategy, scenario)
         if model.backbone.origin == "random" and strategy.warm_up is None:

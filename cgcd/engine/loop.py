@@ -60,12 +60,7 @@ def run_stages(
         "composition": scenario.description.get("stages"),
         **(facts or {}),
     }
-    if scenario.setting not in strategy.settings:
-        mends = {"online": "strategy=phe or strategy=smile", "continual": "scenario=digits_online"}
-        raise InputError(
-            f"{type(strategy).__name__} is for the setting {', '.join(sorted(strategy.settings))} "
-            f"and {scenario.name} is {scenario.setting}; take {mends[scenario.setting]}"
-        )
+    check_setting(strategy, scenario)
     _check_counts(strategy, scenario)
     _run = run_stream if scenario.setting == "online" else _run_stages
     if folder is None:
@@ -80,6 +75,20 @@ def run_stages(
         raise InputError(
             f"{folder} is in use by another run; wait for it or give another runs_root"
         ) from error
+
+
+def check_setting(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> None:
+    """Refuse a strategy that is not made for the scenario's setting.
+
+    Raises:
+        InputError: naming both.
+    """
+    if scenario.setting not in strategy.settings:
+        mends = {"online": "strategy=phe or strategy=smile", "continual": "scenario=digits_online"}
+        raise InputError(
+            f"{type(strategy).__name__} is for the setting {', '.join(sorted(strategy.settings))} "
+            f"and {scenario.name} is {scenario.setting}; take {mends[scenario.setting]}"
+        )
 
 
 def _run_stages(

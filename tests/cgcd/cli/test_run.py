@@ -262,3 +262,18 @@ def test_a_config_of_the_users_own_is_found(here: Path, capsys: pytest.CaptureFi
     assert "\nseed: 7\n" in capsys.readouterr().out
     assert main(["run", *own, "experiment=you"]) == 2
     assert "experiment/you" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["strategy=phe"], "PHE is for the setting online and digits is continual"),
+        (["scenario=digits_online"], "Happy is for the setting continual and digits_online is"),
+        (["strategy=phe", "scenario=digits_online", "strategy.code_length=0"], "code of 0 bits"),
+        (["strategy=smile", "scenario=digits_online", "strategy.code_length=65000"], "65000 bits"),
+    ],
+)
+def test_wrong_streams_and_codes_leave_nothing(arguments, message, tmp_path, capsys):
+    assert main(["run", *arguments, f"runs_root={tmp_path}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
