@@ -7,7 +7,7 @@ every forward pass outside training has the same number of inputs, padded where 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -15,7 +15,6 @@ from avalanche.core import BasePlugin
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
-from cgcd.engine.batch import Batch
 from cgcd.engine.optimization import Recipe
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.warmup import WarmUp
@@ -113,10 +112,6 @@ class OnlineStrategy(DiscoveryStrategy):
                 "observe(), or to run_stages"
             )
         self.model.head.grow(self.num_labeled_classes(stage), generator=self.generator("head"))
-
-    @abstractmethod
-    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Named scalar terms; the recipe's `weights` must name the same ones."""
 
     # ---------------------------------------------------------------- answers
 

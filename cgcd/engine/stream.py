@@ -219,13 +219,17 @@ def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Ite
     """The stored windows as far as they fit, then the others, each stored before it is given."""
     strategy, scenario = stream.strategy, stream.scenario
     total, size = len(stream.truth), scenario.window
-    position = 0
-    for window in stored:  # what lies behind them is written over
+    position = taken = 0
+    for window in stored:
         if len(window.words) != min(size, total - position):
             log.warning("the stored windows have another size; they are answered anew")
             break
         yield window
         position += len(window.words)
+        taken += 1
+    if folder is not None:  # nobody may take what is left for a part of this stream
+        for path in sorted((folder / "checkpoints" / "stream").glob("window_*"))[taken:]:
+            path.unlink()
     batches = iter(
         DataLoader(
             scenario.stream.dataset.eval(),

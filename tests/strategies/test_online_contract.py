@@ -111,6 +111,15 @@ def test_a_damaged_window_is_answered_again(build, blob_stream, tmp_path, caplog
     assert (tmp_path / "predictions" / "stream.csv").read_bytes() == expected
 
 
+def test_windows_of_another_size_leave_nothing_behind(build, blob_stream, tmp_path, caplog):
+    run_stages(build(), blob_stream(), tmp_path)
+    expected = (tmp_path / "predictions" / "stream.csv").read_bytes()
+    run_stages(build(), blob_stream(window=100), tmp_path)
+    assert "another size" in caplog.text
+    assert (tmp_path / "predictions" / "stream.csv").read_bytes() == expected
+    assert len(list((tmp_path / "checkpoints" / "stream").iterdir())) == 2
+
+
 def test_answers_do_not_depend_on_company_or_window(trained, build, blob_stream, whole):
     strategy, scenario = trained
     images = inputs_of(scenario)
