@@ -1,24 +1,40 @@
 """Finding classes: clusters, and which of them stands for which class."""
 
-from cgcd.discovery.kmeans import (
-    KMeansResult,
-    familiarity,
-    kmeans,
-    least_familiar,
-    novel_directions,
-    pinned_kmeans,
+from cgcd.discovery.count import (
+    DEFAULT_ESTIMATOR,
+    ESTIMATORS,
+    Choice,
+    Estimator,
+    choose_estimator,
+    estimate_novel,
 )
+from cgcd.discovery.count_problem import CountEstimate, CountProblem
+from cgcd.discovery.directions import familiarity, least_familiar, novel_directions
+from cgcd.discovery.kmeans import kmeans, pinned_kmeans, semi_supervised_kmeans
+from cgcd.discovery.lloyd import KMeansResult
 from cgcd.discovery.matching import UNMATCHED, Matching, contingency, match
+from cgcd.discovery.novelty import GaussianClasses, logit_scores
 
 __all__ = [
+    "DEFAULT_ESTIMATOR",
+    "ESTIMATORS",
     "UNMATCHED",
+    "Choice",
+    "CountEstimate",
+    "CountProblem",
+    "Estimator",
+    "GaussianClasses",
     "KMeansResult",
     "Matching",
+    "choose_estimator",
     "contingency",
+    "estimate_novel",
     "familiarity",
     "kmeans",
     "least_familiar",
+    "logit_scores",
     "match",
     "novel_directions",
     "pinned_kmeans",
+    "semi_supervised_kmeans",
 ]

@@ -2,5 +2,15 @@
 
 from cgcd.memory.codes import Assignment, HashCodebook, pack, unpack
 from cgcd.memory.prototypes import PrototypeMemory, PrototypeSample
+from cgcd.memory.reference import ReferenceMemory, ReferenceSample
 
-__all__ = ["Assignment", "HashCodebook", "PrototypeMemory", "PrototypeSample", "pack", "unpack"]
+__all__ = [
+    "Assignment",
+    "HashCodebook",
+    "PrototypeMemory",
+    "PrototypeSample",
+    "ReferenceMemory",
+    "ReferenceSample",
+    "pack",
+    "unpack",
+]

@@ -18,9 +18,16 @@ from cgcd.metrics.forgetting import (
     forgetting_gm,
     group_accuracy_matrix,
 )
-from cgcd.metrics.streams import false_known_rate, identity_accuracy, stream_accuracies
+from cgcd.metrics.novelty import novelty_metrics
+from cgcd.metrics.streams import (
+    AnswerTable,
+    false_known_rate,
+    identity_accuracy,
+    stream_accuracies,
+)
 
 __all__ = [
+    "AnswerTable",
     "adjusted_rand_index",
     "closed_set_accuracy",
     "discovery",
@@ -35,6 +42,7 @@ __all__ = [
     "joint_accuracy",
     "matched_accuracy",
     "normalized_mutual_information",
+    "novelty_metrics",
     "num_found",
     "per_class_accuracy",
     "perfect_closed_set",

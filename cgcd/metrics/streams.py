@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cgcd.discovery.matching import paired_ids
-from cgcd.metrics.accuracy import greedy_accuracy, joint_accuracy, pruned_accuracy
+import numpy as np
+
+from cgcd.discovery.matching import contingency, match, paired_ids
 
 
 def identity_accuracy(predictions: Any, targets: Any, num_known: int) -> float | None:
@@ -67,15 +68,87 @@ def stream_accuracies(predictions: Any, targets: Any, num_known: int) -> dict[st
     the code does none.
     """
     ids, classes = paired_ids(predictions, targets)
-    known = classes < num_known
+    rows = np.unique(ids, return_inverse=True)[1]  # ids of any size fit a table
+    return table_accuracies(contingency(rows, classes), num_known)
+
+
+def table_accuracies(counts: np.ndarray, num_known: int) -> dict[str, float]:
+    """`stream_accuracies` from the table of all answers and classes.
+
+    Args:
+        counts: samples by answer, in the order of the ids, and class, (R, C) integers, at least one
+            of them above 0.
+        num_known: classes known before the stream, >= 0.
+    """
+    total = counts.sum(0)
+    known = np.arange(counts.shape[1]) < num_known
+    groups = {"all": np.ones_like(known), "known": known, "novel": ~known}
+    largest = np.argsort(-counts.sum(1), kind="stable")[: int((total > 0).sum())]
+    apart = (counts[:, :num_known], counts[:, num_known:])
     dialects = {
-        "strict": joint_accuracy(ids, classes, num_base=num_known, num_known=num_known),
-        "pruned": pruned_accuracy(ids, classes, known),
-        "greedy": greedy_accuracy(ids, classes, known),
+        "strict": match(counts).hits(counts),
+        "pruned": match(counts[largest]).hits(counts[largest]),
+        "greedy": np.concatenate([match(part).hits(part) for part in apart]),
     }
     return {
-        f"{dialect}/{group}": scores[group]
-        for dialect, scores in dialects.items()
-        for group in ("all", "known", "novel")
-        if group in scores
+        f"{dialect}/{group}": float(hits[members].sum() / total[members].sum())
+        for dialect, hits in dialects.items()
+        for group, members in groups.items()
+        if total[members].any()
     }
+
+
+class AnswerTable:
+    """Answers and classes of a stream so far, counted as they come: a window costs what it holds.
+
+    Attributes:
+        num_known: classes known before the stream.
+    """
+
+    def __init__(self, num_known: int) -> None:
+        self.num_known = num_known
+        self._counts = np.zeros((16, 16), dtype=np.int64)
+        self._shape = (0, 0)
+
+    def add(self, predictions: Any, targets: Any) -> None:
+        """Count N more answers.
+
+        Args:
+            predictions: ids, in use from 0 on without large gaps, (N,) integers >= 0, N >= 1.
+            targets: true classes, (N,) integers >= 0.
+        """
+        ids, classes = paired_ids(predictions, targets)
+        needed = (int(ids.max()) + 1, int(classes.max()) + 1)
+        self._shape = tuple(np.maximum(self._shape, needed).tolist())
+        old = self._counts
+        if self._shape[0] > old.shape[0] or self._shape[1] > old.shape[1]:
+            room = [
+                max(new, 2 * had) if new > had else had
+                for new, had in zip(self._shape, old.shape, strict=True)
+            ]
+            self._counts = np.zeros(room, dtype=np.int64)
+            self._counts[: old.shape[0], : old.shape[1]] = old
+        np.add.at(self._counts, (ids, classes), 1)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Samples by id and class, (R, C) int64."""
+        return self._counts[: self._shape[0], : self._shape[1]]
+
+    @property
+    def num_novel(self) -> int:
+        """Novel classes that have come."""
+        return int(self.counts[:, self.num_known :].any(0).sum())
+
+    def accuracies(self) -> dict[str, float]:
+        """See `stream_accuracies`."""
+        return table_accuracies(self.counts, self.num_known)
+
+    def rates(self) -> dict[str, float]:
+        """`identity_accuracy` and `false_known_rate` by name; without samples of its own no key."""
+        known, novel = self.counts[:, : self.num_known], self.counts[:, self.num_known :]
+        found = {
+            "identity/known": (known.diagonal().sum(), known.sum()),
+            "identity/false_known": (novel[: self.num_known].sum(), novel.sum()),
+        }
+        return {name: float(hits / total) for name, (hits, total) in found.items() if total}

@@ -1,18 +1,11 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
-from torch.nn.functional import normalize
 
-from cgcd.discovery import (
-    familiarity,
-    kmeans,
-    least_familiar,
-    novel_directions,
-    pinned_kmeans,
-)
+from cgcd.discovery import kmeans, pinned_kmeans, semi_supervised_kmeans
+from cgcd.discovery import starts as starts_module
+from cgcd.vocabulary import UNLABELED
 
 
 def blobs(num_per_class, dim=6, noise=0.02, seed=0):
@@ -23,10 +16,19 @@ def blobs(num_per_class, dim=6, noise=0.02, seed=0):
     return clean + noise * torch.randn(clean.shape, generator=generator), labels
 
 
+def mixture(num_samples, dim, num_classes, seed, noise=0.8):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(num_classes, size=num_samples)
+    centers = generator.standard_normal((num_classes, dim))
+    samples = centers[labels] + noise * generator.standard_normal((num_samples, dim))
+    return samples.astype(np.float32), labels
+
+
 def test_kmeans_finds_blobs_and_describes_them():
     features, labels = blobs([30, 30, 30])
     result = kmeans(features, 3, seed=1)
     assert result.labels.dtype == torch.int64 and result.centroids.dtype == torch.float32
+    assert result.num_iterations >= 1
     inertia = 0.0
     for c in range(3):
         members = features[result.labels == c]
@@ -36,11 +38,66 @@ def test_kmeans_finds_blobs_and_describes_them():
     assert result.inertia == pytest.approx(inertia, rel=1e-4)
 
 
-def test_kmeans_is_a_function_of_its_seed_and_more_starts_are_no_worse():
-    features = np.random.default_rng(0).normal(size=(100, 4))
+@pytest.mark.parametrize("num_samples", [100, 9000])  # 9000: the starts compete on a part
+def test_the_seed_alone_decides_and_more_starts_are_no_worse(num_samples):
+    features = np.random.default_rng(0).normal(size=(num_samples, 4))
+    state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
     one, again = kmeans(features, 8, seed=3), kmeans(features, 8, seed=3)
     assert torch.equal(one.centroids, again.centroids) and torch.equal(one.labels, again.labels)
-    assert kmeans(features, 8, seed=3, num_starts=10).inertia <= one.inertia * (1 + 1e-6)
+    assert one.inertia == again.inertia
+    assert kmeans(features, 8, seed=3, num_starts=10).inertia <= one.inertia * 1.005
+    assert torch.equal(state, torch.get_rng_state())
+    assert np.array_equal(numbers, np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("num_starts", [1, 10])
+def test_inertia_is_no_worse_than_that_of_scikit_learn(num_starts):
+    ratios = []
+    for seed in range(15):
+        features, _ = mixture(150, 12, 6, seed, noise=1.5)
+        theirs = KMeans(6, n_init=num_starts, random_state=seed).fit(features)
+        ratios.append(kmeans(features, 6, seed, num_starts).inertia / theirs.inertia_)
+    assert np.mean(ratios) <= 1.001
+
+
+def test_starts_on_a_part_are_as_good(monkeypatch):
+    features, _ = mixture(3000, 16, 20, seed=0)
+    theirs = KMeans(20, n_init=10, random_state=0).fit(features)
+    monkeypatch.setattr(starts_module, "SMALLEST_PART", 500)
+    assert kmeans(features, 20, num_starts=3).inertia <= theirs.inertia_ * 1.001
+    pinned = pinned_kmeans(features, theirs.cluster_centers_[:15], 5, num_starts=3)
+    both = np.concatenate([theirs.cluster_centers_[:15], pinned.numpy()])
+    squares = ((features[:, None] - both) ** 2).sum(2).min(1).sum()
+    assert squares <= theirs.inertia_ * 1.001
+    labels = np.where(theirs.labels_ < 15, theirs.labels_, UNLABELED)
+    labels[np.random.default_rng(0).random(3000) < 0.9] = UNLABELED
+    found = semi_supervised_kmeans(features, labels, 20, num_starts=3)
+    assert found.inertia <= theirs.inertia_ * 1.001
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int64])
+def test_other_types_and_a_far_origin(dtype):
+    features, labels = blobs([20, 20, 20], noise=0.1)
+    found = kmeans((features * 100).to(dtype), 3)
+    assert found.centroids.dtype == torch.float32
+    assert len(set(zip(found.labels.tolist(), labels.tolist(), strict=True))) == 3
+    if dtype == torch.float64:
+        far = kmeans(features.double() + 1e6, 3)
+        assert torch.equal(far.labels, kmeans(features, 3).labels)
+        assert far.inertia == pytest.approx(kmeans(features, 3).inertia, rel=1e-4)
+
+
+def test_one_cluster_all_clusters_and_duplicates():
+    features = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    one = kmeans(features, 1)
+    torch.testing.assert_close(one.centroids[0], features.mean(0))
+    every = kmeans(features, 12)
+    assert sorted(every.labels.tolist()) == list(range(12)) and every.inertia < 1e-10
+    copies = kmeans(features[:3].repeat(10, 1), 5)  # three places for five clusters
+    assert copies.inertia < 1e-10 and bool(copies.centroids.isfinite().all())
+    assert len(copies.labels.unique()) == 3
+    same = kmeans(torch.ones(7, 2), 3, num_starts=2)
+    assert same.inertia == 0 and torch.equal(same.centroids, torch.ones(3, 2))
 
 
 @pytest.mark.parametrize("num_clusters", [0, 6])
@@ -49,95 +106,39 @@ def test_kmeans_refuses_more_clusters_than_samples(num_clusters):
         kmeans(np.zeros((5, 2)), num_clusters)
 
 
-def test_least_familiar_by_hand():
-    known = torch.tensor([[2.0, 0, 0], [0, 3, 0]])
-    centroids = torch.tensor([[1.0, 1, 0], [0, 0, 5], [0, 3, 4], [9, 0, 0], [-1, -1, 0]])
-    torch.testing.assert_close(
-        familiarity(centroids, known), torch.tensor([0.5**0.5, 0.0, 0.6, 1.0, -(0.5**0.5)])
-    )
-    assert least_familiar(centroids, known, 3).tolist() == [4, 1, 2]
-    assert least_familiar(centroids, known, 0).tolist() == []
-    with pytest.raises(ValueError, match="6 of 5 centroids"):
-        least_familiar(centroids, known, 6)
-    with pytest.raises(ValueError, match=r"\(K, 3\) with K >= 1"):
-        least_familiar(centroids, known[:0], 1)
-    with pytest.raises(ValueError, match=r"\(K, 3\) with K >= 1"):
-        least_familiar(centroids, known[:, :2], 1)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_values_that_are_no_numbers_are_refused(bad):
+    features = np.zeros((5, 2))
+    features[2, 1] = bad
+    for call in (
+        lambda: kmeans(features, 2),
+        lambda: pinned_kmeans(features, np.zeros((1, 2)), 2),
+        lambda: semi_supervised_kmeans(features, [0, 0, -1, -1, -1], 2),
+        lambda: pinned_kmeans(np.zeros((5, 2)), np.full((1, 2), bad), 2),
+    ):
+        with pytest.raises(ValueError, match="huge"):
+            call()
 
 
-def test_novel_directions_are_the_novel_blobs():
-    features, _ = blobs([20, 20, 40, 40])
-    rows = novel_directions(3.0 * features.double(), torch.eye(6)[:2].double() * 7, 2)
-    assert rows.dtype == torch.float32
-    torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
-    assert sorted(rows.argmax(1).tolist()) == [2, 3]
-    assert rows.max(1).values.min() > 0.99
-    assert novel_directions(features, torch.eye(6)[:2], 0).shape == (0, 6)
+def test_impossible_requests_are_refused():
+    features = np.arange(10.0).reshape(5, 2)
+    with pytest.raises(ValueError, match=r"\(N, D\) wanted"):
+        kmeans(features[0], 1)
+    with pytest.raises(ValueError, match="num_starts is 0"):
+        kmeans(features, 2, num_starts=0)
+    with pytest.raises(ValueError, match=r"\(K, 2\) wanted"):
+        pinned_kmeans(features, np.zeros((1, 3)), 1)
+    with pytest.raises(ValueError, match="6 new centers from 5 samples"):
+        pinned_kmeans(features, features[:2], 6)
+    with pytest.raises(ValueError, match=r"\(5,\) integers wanted"):
+        semi_supervised_kmeans(features, [0, 1], 2)
+    with pytest.raises(ValueError, match=r"labels from -1 to 2 given; classes in \[0, 2\)"):
+        semi_supervised_kmeans(features, [0, 1, 2, -1, -1], 2)
+    with pytest.raises(ValueError, match="3 clusters without a labeled sample from 2"):
+        semi_supervised_kmeans(features, [0, 0, 0, -1, -1], 4)
 
 
-def test_deduplication_passes_over_parts_of_one_class():
-    generator = torch.Generator().manual_seed(0)
-    # the first novel class falls into two close lumps, and the known class is all but absent
-    lump = torch.tensor([0.0, 1.0, 0.25, 0.0])
-    other = torch.tensor([0.0, 1.0, -0.25, 0.0])
-    weak = torch.tensor([0.6, 0.0, 0.0, 1.0])
-    centers = torch.stack([lump, other, weak]).repeat_interleave(20, 0)
-    features = centers + 0.01 * torch.randn(centers.shape, generator=generator)
-    known = torch.tensor([[1.0, 0, 0, 0]])
-    plain = novel_directions(features, known, 2)
-    distinct = novel_directions(features, known, 2, deduplicate=True, duplicate_cosine=0.8)
-    assert plain[0] @ plain[1] > 0.8
-    assert distinct[0] @ distinct[1] < 0.8
-    torch.testing.assert_close(distinct[0], plain[0])
-    # nothing is left but duplicates: the skipped ones come back, in order
-    all_duplicates = novel_directions(features, known, 2, deduplicate=True, duplicate_cosine=-1.0)
-    torch.testing.assert_close(all_duplicates, plain)
-
-
-@pytest.mark.parity
-def test_choice_of_new_rows(parity):
-    for case in parity("happy_new_head"):
-        centroids = torch.from_numpy(case["centroids"])
-        known = torch.from_numpy(case["old_weight_v"])
-        chosen = least_familiar(centroids, known, int(case["num_novel"]))
-        np.testing.assert_allclose(
-            familiarity(centroids, known), case["max_logits"], rtol=1e-5, atol=1e-6
-        )
-        assert chosen.tolist() == case["chosen"].tolist()
-        torch.testing.assert_close(
-            normalize(centroids[chosen]), torch.from_numpy(case["new_head"]), rtol=1e-5, atol=1e-6
-        )
-
-
-@pytest.mark.parity
-def test_new_rows_from_features(parity):
-    """Exact where this scikit-learn finds the recorded clusters; they vary with its version."""
-    for case in parity("happy_new_head"):
-        known = torch.from_numpy(case["old_weight_v"])
-        num_novel = int(case["num_novel"])
-        features = normalize(torch.from_numpy(case["features"]))
-        clusters = kmeans(features, len(known) + num_novel, seed=0, num_starts=1)
-        direct = KMeans(len(known) + num_novel, n_init=1, random_state=0).fit(features.numpy())
-        np.testing.assert_array_equal(clusters.labels, direct.labels_)
-        pairs = set(zip(clusters.labels.tolist(), case["sk_labels"].tolist(), strict=True))
-        if len(pairs) == len(known) + num_novel:
-            rows = novel_directions(torch.from_numpy(case["features"]), known, num_novel, 0, 1)
-            expected = torch.from_numpy(case["new_head_with_sk"])
-            torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
-def test_order_of_known_directions_does_not_matter(order):
-    generator = torch.Generator().manual_seed(5)
-    centroids, known = (
-        torch.randn(9, 5, generator=generator),
-        torch.randn(4, 5, generator=generator),
-    )
-    expected = least_familiar(centroids, known, 4)
-    assert torch.equal(least_familiar(centroids, known[list(order)], 4), expected)
-
-
-def test_pinned_centers_stay_and_new_ones_take_what_they_do_not_explain() -> None:
+def test_pinned_centers_stay_and_new_ones_take_what_they_do_not_explain():
     generator = np.random.default_rng(0)
     corners = np.eye(4) * 5
     points = np.concatenate([c + 0.1 * generator.standard_normal((20, 4)) for c in corners])
@@ -150,13 +151,39 @@ def test_pinned_centers_stay_and_new_ones_take_what_they_do_not_explain() -> Non
     assert torch.equal(new, pinned_kmeans(torch.tensor(points), pinned, 2, seed=3))
 
 
-def test_without_pins_pinned_kmeans_is_kmeans() -> None:
-    points, _ = blobs([20, 20, 20], noise=0.1)  # one optimum, which both must find
+def test_without_pins_pinned_kmeans_is_kmeans():
+    points, _ = blobs([20, 20, 20], noise=0.1)
     ours = pinned_kmeans(points, points[:0], 3, num_starts=20)
-    theirs = kmeans(points, 3, num_starts=20)
-    assert float(torch.cdist(points, ours).amin(1).square().sum()) == pytest.approx(
-        theirs.inertia, rel=1e-4
-    )
+    assert torch.equal(ours, kmeans(points, 3, num_starts=20).centroids)
     assert pinned_kmeans(points, points[:2], 0).shape == (0, 6)
-    with pytest.raises(ValueError, match="61 new centers from 60 samples"):
-        pinned_kmeans(points, points[:2], 61)
+
+
+def test_labeled_samples_stay_and_every_centroid_is_the_mean_of_its_members():
+    features, truth = mixture(400, 8, 6, seed=1)
+    labels = np.where((truth < 4) & (np.arange(400) % 2 == 0), truth, UNLABELED)
+    labels[:5] = [3, 2, 1, 0, 0]  # some of them far from their class
+    given = labels.copy()
+    found = semi_supervised_kmeans(features, labels, 6, seed=2)
+    np.testing.assert_array_equal(labels, given)
+    shown = labels != UNLABELED
+    np.testing.assert_array_equal(found.labels.numpy()[shown], labels[shown])
+    owner, inertia = found.labels.numpy(), 0.0
+    for c in range(6):
+        members = features[owner == c]
+        np.testing.assert_allclose(found.centroids[c].numpy(), members.mean(0), atol=1e-5)
+        inertia += ((members - members.mean(0)) ** 2).sum()
+    assert found.inertia == pytest.approx(inertia, rel=1e-4)
+    assert (owner == truth)[~shown & (truth < 4)].mean() > 0.9
+    again = semi_supervised_kmeans(features, labels, 6, seed=2)
+    assert torch.equal(found.centroids, again.centroids)
+
+
+def test_semi_supervised_borders():
+    features, truth = blobs([20, 20, 20], noise=0.1)
+    hidden = torch.full((60,), UNLABELED)
+    free = semi_supervised_kmeans(features, hidden, 3, num_starts=3)
+    assert free.inertia == kmeans(features, 3, num_starts=3, max_iterations=100).inertia
+    fixed = semi_supervised_kmeans(features, truth, 3)
+    assert torch.equal(fixed.labels, truth)
+    gap = semi_supervised_kmeans(features, torch.where(truth == 1, UNLABELED, truth), 3)
+    assert torch.equal(gap.labels, truth)  # class 1 shows no label, its number stays free for it

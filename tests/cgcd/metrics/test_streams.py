@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from cgcd.metrics import (
+    AnswerTable,
     false_known_rate,
     greedy_accuracy,
     identity_accuracy,
@@ -80,6 +81,31 @@ def test_rates_agree_with_a_loop(seed):
             taken += answer < NUM_KNOWN
     assert identity_accuracy(p, y, NUM_KNOWN) == named / known
     assert false_known_rate(torch.tensor(p), torch.tensor(y), NUM_KNOWN) == taken / novel
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_a_table_that_grows_gives_what_the_whole_prefix_gives(seed, size):
+    p, y = stream(seed)
+    p, y = np.where(p > 9, p + 30, p), np.where(y == 8, 40, y)  # gaps, and room must grow
+    table = AnswerTable(NUM_KNOWN)
+    for start in range(0, len(p), size):
+        table.add(p[start : start + size], y[start : start + size])
+        stop = start + size
+        if stop % 21 and stop < len(p):
+            continue
+        known = y[:stop] < NUM_KNOWN
+        expected = {
+            **{f"pruned/{k}": v for k, v in pruned_accuracy(p[:stop], y[:stop], known).items()},
+            **{f"greedy/{k}": v for k, v in greedy_accuracy(p[:stop], y[:stop], known).items()},
+        }
+        joint = joint_accuracy(p[:stop], y[:stop], NUM_KNOWN, NUM_KNOWN)
+        expected |= {f"strict/{k}": joint[k] for k in ("all", "known", "novel") if k in joint}
+        assert table.accuracies() == expected
+        rates = table.rates()
+        assert rates.get("identity/known") == identity_accuracy(p[:stop], y[:stop], NUM_KNOWN)
+        assert rates.get("identity/false_known") == false_known_rate(p[:stop], y[:stop], NUM_KNOWN)
+        assert table.num_novel == len(np.unique(y[:stop][~known]))
 
 
 def test_a_matching_hides_what_the_rates_show():
