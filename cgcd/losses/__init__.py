@@ -2,7 +2,12 @@
 
 from cgcd.losses.classification import cosine_cross_entropy
 from cgcd.losses.contrastive import info_nce, supervised_contrastive
-from cgcd.losses.distillation import feature_distillation, ramped, self_distillation
+from cgcd.losses.distillation import (
+    feature_distillation,
+    old_logit_distillation,
+    ramped,
+    self_distillation,
+)
 from cgcd.losses.entropy import GroupEntropy, group_entropy, mean_entropy
 from cgcd.losses.hashing import (
     center_cross_entropy,
@@ -14,9 +19,13 @@ from cgcd.losses.hashing import (
     separation_target,
     sign_quantization,
 )
+from cgcd.losses.parametric import parametric_discovery
+from cgcd.losses.prototypes import prototype_separation
+from cgcd.losses.pseudo_labels import adaptive_pseudo_labels, hard_ratio
 
 __all__ = [
     "GroupEntropy",
+    "adaptive_pseudo_labels",
     "center_cross_entropy",
     "center_quantization",
     "center_separation",
@@ -25,8 +34,12 @@ __all__ = [
     "feature_distillation",
     "group_entropy",
     "hamming_radius",
+    "hard_ratio",
     "info_nce",
     "mean_entropy",
+    "old_logit_distillation",
+    "parametric_discovery",
+    "prototype_separation",
     "prototype_similarity",
     "ramped",
     "self_distillation",

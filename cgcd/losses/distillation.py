@@ -32,18 +32,35 @@ def self_distillation(
     Source: Wen et al., SimGCD, ICCV 2023, arXiv 2211.11727; both directions are averaged, as in the
     authors' code. V > 2 is ours.
     """
-    num_views = logits.shape[1]
-    if num_views < 2:
-        raise ValueError(
-            f"self_distillation was given logits of shape {tuple(logits.shape)}, (B, V, K): it "
-            "needs V >= 2 views, one to teach the other; set num_views to 2 or more"
-        )
     if teacher_logits is None:
         teacher_logits = logits
     teacher = (teacher_logits.detach() / teacher_temperature).softmax(-1)
-    student = (logits / student_temperature).log_softmax(-1)
+    return cross_view_entropy(teacher, logits, student_temperature)
+
+
+def cross_view_entropy(targets: Tensor, logits: Tensor, temperature: float = 0.1) -> Tensor:
+    """Cross-entropy of each view's prediction against the target that another view gives.
+
+    Args:
+        targets: a distribution for each view, (B, V, K), V >= 2; no gradient.
+        logits: cosine similarities in [-1, 1], (B, V, K).
+        temperature: softmax temperature of the predictions, > 0, unitless.
+
+    Returns:
+        A scalar in nats, the mean over images and ordered pairs of different views.
+
+    Raises:
+        ValueError: if there is one view only.
+    """
+    num_views = logits.shape[1]
+    if num_views < 2:
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)}, (B, V, K): one view cannot teach another; "
+            "wanted V >= 2, set num_views to 2 or more"
+        )
+    student = (logits / temperature).log_softmax(-1)
     # Rolling the views by 1 .. V - 1 meets every ordered pair of different views once.
-    pairs = [-(teacher.roll(v, dims=1) * student).sum(-1).mean() for v in range(1, num_views)]
+    pairs = [-(targets.roll(v, dims=1) * student).sum(-1).mean() for v in range(1, num_views)]
     return torch.stack(pairs).mean()
 
 
@@ -62,6 +79,38 @@ def feature_distillation(features: Tensor, previous: Tensor) -> Tensor:
     """
     distances = F.normalize(features, dim=-1) - F.normalize(previous.detach(), dim=-1)
     return distances.square().sum(-1).mean()
+
+
+def old_logit_distillation(
+    logits: Tensor, teacher_logits: Tensor, temperature: float = 0.2
+) -> Tensor:
+    """Divergence of the prediction among old classes from that of the previous stage's model.
+
+    Args:
+        logits: cosine similarities in [-1, 1], (..., K); the first columns are the old classes.
+        teacher_logits: those of the same views by the previous model, (..., K_old), K_old <= K; no
+            gradient.
+        temperature: softmax temperature of both, > 0, unitless; 0.2 is twice that of predictions,
+            as the source has 2 where predictions have 1.
+
+    Returns:
+        A scalar in nats, the mean over rows of KL(previous, current), >= 0, zero where the old
+        cosines did not change. Its gradient is that of the source's cross-entropy.
+
+    Raises:
+        ValueError: if the previous model has no class, or more than the current one.
+
+    Source: Li and Hoiem, Learning without Forgetting, ECCV 2016, arXiv 1606.09282.
+    """
+    num_old = teacher_logits.shape[-1]
+    if not 1 <= num_old <= logits.shape[-1]:
+        raise ValueError(
+            f"the previous model has {num_old} classes and the current one {logits.shape[-1]}; "
+            "wanted at least one, and no fewer afterwards"
+        )
+    previous = (teacher_logits.detach() / temperature).log_softmax(-1)
+    current = (logits[..., :num_old] / temperature).log_softmax(-1)
+    return (previous.exp() * (previous - current)).sum(-1).mean()
 
 
 def ramped(epoch: int, start: float, end: float, num_epochs: int) -> float:

@@ -6,7 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cgcd.losses import feature_distillation, ramped, self_distillation
+from cgcd.losses import (
+    feature_distillation,
+    old_logit_distillation,
+    ramped,
+    self_distillation,
+)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -105,3 +110,30 @@ def test_ramp_agrees_with_linspace(num_epochs):
 def test_ramp_of_negative_length():
     with pytest.raises(ValueError, match="0 or more"):
         ramped(0, 1.0, 2.0, -1)
+
+
+def test_old_logit_distillation_is_the_divergence_among_old_classes():
+    logits, previous = random(4, 2, 6), random(4, 2, 3, seed=1)
+    current = (logits[..., :3] / 0.3).log_softmax(-1).flatten(0, 1)
+    targets = (previous / 0.3).log_softmax(-1).flatten(0, 1)
+    expected = F.kl_div(current, targets, reduction="batchmean", log_target=True)
+    torch.testing.assert_close(old_logit_distillation(logits, previous, 0.3), expected)
+    changed = torch.cat([logits[..., :3], random(4, 2, 3, seed=2)], -1)  # novel columns are free
+    torch.testing.assert_close(old_logit_distillation(changed, previous, 0.3), expected)
+    assert old_logit_distillation(logits, logits[..., :3] + 5).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_old_logit_distillation_has_the_gradient_of_the_cross_entropy():
+    logits, previous = random(4, 2, 6).requires_grad_(), random(4, 2, 3, seed=1).requires_grad_()
+    (found,) = torch.autograd.grad(old_logit_distillation(logits, previous), logits)
+    targets = (previous.detach() / 0.2).softmax(-1).flatten(0, 1)
+    cross_entropy = F.cross_entropy(logits[..., :3].flatten(0, 1) / 0.2, targets)
+    torch.testing.assert_close(found, torch.autograd.grad(cross_entropy, logits)[0])
+    assert not old_logit_distillation(logits.detach(), previous).requires_grad
+    assert torch.autograd.gradcheck(lambda x: old_logit_distillation(x, previous, 0.5), logits)
+
+
+@pytest.mark.parametrize("num_old", [0, 4])
+def test_old_classes_are_some_of_the_current_ones(num_old):
+    with pytest.raises(ValueError, match=f"has {num_old} classes and the current one 3"):
+        old_logit_distillation(torch.zeros(2, 2, 3), torch.zeros(2, 2, num_old))

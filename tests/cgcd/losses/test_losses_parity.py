@@ -9,16 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgcd.losses import (
+    adaptive_pseudo_labels,
     cosine_cross_entropy,
     feature_distillation,
     group_entropy,
+    hard_ratio,
     info_nce,
     mean_entropy,
+    parametric_discovery,
+    prototype_separation,
     ramped,
     self_distillation,
     supervised_contrastive,
 )
-from cgcd.vocabulary import UNLABELED
+from cgcd.losses.pseudo_labels import adaptive_targets
+from cgcd.vocabulary import UNLABELED, GCDOutput
 
 both_precisions = pytest.mark.parametrize("bits", [32, 64])
 
@@ -180,19 +185,14 @@ def gcd_terms(
     projections: Tensor, logits: Tensor, labels: Tensor, teacher_temperature: float
 ) -> dict[str, Tensor]:
     """The terms of SimGCD and of Happy's base stage from two stacked blocks of rows."""
-    return {
-        "self_distillation": self_distillation(views(logits), teacher_temperature),
-        "mean_entropy": mean_entropy(views(logits)),
-        "classification": cosine_cross_entropy(views(logits), labels),
-        "contrastive": info_nce(views(projections)),
-        "supervised_contrastive": supervised_contrastive(views(projections), labels),
-    }
+    out = GCDOutput(projections, views(projections), views(logits))
+    return parametric_discovery(out, labels, teacher_temperature)
 
 
 def gcd_total(terms: dict[str, Tensor], supervised: float, entropy: float) -> Tensor:
     unsupervised = terms["self_distillation"] + entropy * terms["mean_entropy"]
     unsupervised = unsupervised + terms["contrastive"]
-    labeled = terms["classification"] + terms["supervised_contrastive"]
+    labeled = terms["cross_entropy"] + terms["supervised_contrastive"]
     return (1 - supervised) * unsupervised + supervised * labeled
 
 
@@ -212,7 +212,7 @@ def test_gcd_step(parity, bits):
         total = gcd_total(terms, case["sup_weight"], case["memax_weight"])
         total.backward()
         cluster = terms["self_distillation"] + case["memax_weight"] * terms["mean_entropy"]
-        case.check("cls_loss", terms["classification"])
+        case.check("cls_loss", terms["cross_entropy"])
         case.check("cluster_loss", cluster)
         case.check("contrastive_loss", terms["contrastive"])
         case.check("sup_con_loss", terms["supervised_contrastive"])
@@ -256,6 +256,95 @@ def test_happy_online_step(parity):
         case.check_grad("grad_out", logits.grad)
         case.check_grad("grad_feats", features.grad)
         case.check_grad("grad_weight_v", directions.grad)
+
+
+def ratios(case: Case, wait: str, ramp: str) -> list[float]:
+    return [
+        hard_ratio(epoch, case["init_ratio"], case["final_ratio"], case[ramp], case[wait])
+        for epoch in range(case["nepochs"])
+    ]
+
+
+@pytest.mark.parity
+def test_adaptive_pseudo_labels(parity):
+    for case in map(Case, parity("protogcd_dapl")):
+        schedule = ratios(case, "wait_ratio_epochs", "ramp_ratio_epochs")
+        np.testing.assert_allclose(schedule, case["ratio_schedule"], rtol=1e-12)
+        losses, targets, gradients = [], [], []
+        for epoch in case["epochs"].tolist():
+            logits, teacher = case.rows("student_output"), case.rows("teacher_output")
+            settings = (schedule[epoch], case["temp_schedule"][epoch].item())
+            targets.append(
+                adaptive_targets(views(teacher), *settings).transpose(0, 1).flatten(0, 1)
+            )
+            losses.append(
+                adaptive_pseudo_labels(
+                    views(logits), *settings, case["temp_logits"], views(teacher)
+                )
+            )
+            losses[-1].backward()
+            assert teacher.grad is None
+            gradients.append(logits.grad)
+        case.check("loss", torch.stack(losses))
+        case.check("targets", torch.stack(targets))
+        case.check_grad("grad", torch.stack(gradients))
+
+
+def along_the_sphere(directions: Tensor, gradient: Tensor) -> Tensor:
+    """The part of a gradient with respect to unit rows that normalizing them inside leaves."""
+    return gradient - (gradient * directions).sum(-1, keepdim=True) * directions
+
+
+@pytest.mark.parity
+def test_prototype_separation(parity):
+    for case in map(Case, parity("protogcd_regs")):
+        logits, directions = case.rows("logits"), case.rows("prototypes")
+        entropy = mean_entropy(views(logits), case["temperature"])
+        separation = prototype_separation(directions, case["temperature"])
+        separation = separation * case["temperature"] / case["base_temperature"]
+        (entropy + separation).backward()
+        case.check("entropy", entropy)
+        case.check_grad("grad_logits", logits.grad)
+        case.check("separation", separation)
+        wanted = along_the_sphere(directions.detach(), case["grad_prototypes"])
+        torch.testing.assert_close(directions.grad, wanted, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parity
+def test_protogcd_step(parity):
+    for case in map(Case, parity("protogcd_step")):
+        projections, logits = case.rows("proj"), case.rows("out")
+        directions = case.rows("prototypes")
+        labels = case["labels"].where(case["mask_lab"], UNLABELED)
+        student = case["temp_logits"]
+        pseudo = adaptive_pseudo_labels(
+            views(logits),
+            ratios(case, "wait", "ramp")[case["epoch"]],
+            case["temp_teacher"],
+            student,
+        )
+        entropy = mean_entropy(views(logits), student)
+        separation = prototype_separation(directions)
+        labeled = cosine_cross_entropy(views(logits), labels, student)
+        contrastive = info_nce(views(projections), case["temp_unsup_con"])
+        supervised = supervised_contrastive(views(projections), labels, case["temp_sup_con"])
+        cluster = pseudo + case["weight_entropy_reg"] * entropy
+        cluster = cluster + case["weight_proto_sep"] * separation
+        weight = case["weight_sup"]
+        total = (1 - weight) * (cluster + contrastive) + weight * (labeled + supervised)
+        total.backward()
+        case.check("distill_loss", pseudo)
+        case.check("entropy_reg_loss", entropy)
+        case.check("proto_sep_loss", separation)
+        case.check("cls_loss", labeled)
+        case.check("contrastive_loss", contrastive)
+        case.check("sup_con_loss", supervised)
+        case.check("cluster_loss", cluster)
+        case.check("loss", total)
+        case.check_grad("grad_proj", projections.grad)
+        case.check_grad("grad_out", logits.grad)
+        wanted = along_the_sphere(directions.detach(), case["grad_prototypes"])
+        torch.testing.assert_close(directions.grad, wanted, rtol=1e-4, atol=2e-6)
 
 
 def test_weights_of_the_gcd_step():
