@@ -9,30 +9,31 @@ category, so a reader sees it as it was before or after that call, never in betw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from filelock import FileLock, Timeout
-from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from PIL import Image
-from torch import Tensor
+from yaml import YAMLError
 
-from cgcd.cli.folders import stored_results
-from cgcd.cli.parts import check_targets, instantiated
+from cgcd.cli.folders import LIVE, LIVE_LOCK, stored_results
+from cgcd.cli.parts import instantiated, usable_device
+from cgcd.cli.trust import resolved
 from cgcd.engine import OnlineStrategy
 from cgcd.engine.cache import read_whole, write_whole
 from cgcd.engine.checkpoint import latest, restore
 from cgcd.engine.stream import stored_words
-from cgcd.memory import Assignment
-from cgcd.stages import Sample
+from cgcd.live_inputs import LiveInputs
+from cgcd.memory import Assignment, HashCodebook
+from cgcd.models import GCDModel
 from cgcd.vocabulary import InputError
+
+_MAKE_ONE = "make one with cgcd run strategy=phe scenario=digits_online"
+_ANEW = "run it anew with overwrite=true"
 
 
 def open_run(
@@ -49,36 +50,27 @@ def open_run(
         read_only: look up only; any number of readers may be open beside one writer.
         device: where the model lives.
         trust_code: let the stored config name classes of other packages than ours, torch's
-            optimizers and Avalanche's plugins; they are imported and called.
+            optimizers, torchvision's transforms and Avalanche's plugins; they are imported and
+            called.
 
     Raises:
-        InputError: if the folder holds no finished on-line run, another process writes to it, or
-            its config names a foreign class.
+        InputError: if the folder holds no finished on-line run or a damaged one, another process
+            writes to it, the device cannot be used, or its config names a foreign class.
     """
     folder = Path(folder)
-    results = stored_results(folder)
-    if results is None or results.get("setting") != "online":
-        raise InputError(
-            f"{folder} holds no finished on-line run; make one with cgcd run strategy=phe "
-            "scenario=digits_online"
-        )
+    device = str(usable_device(device))
+    _stored(folder)  # nothing is written to a folder that is no run
+    lock = None if read_only else _lock(folder)
     try:
-        config = OmegaConf.load(folder / "config.yaml")
-    except (OSError, OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{folder / 'config.yaml'} cannot be read ({error})") from error
-    assert isinstance(config, DictConfig)
-    for part in (config.model, config.strategy):
-        check_targets(part, trust_code)
-    config.model.update({"pretrained": False, "weights": None})  # the run's own are stored
-    config.strategy.update({"device": device, "warm_up": None})
-    strategy: OnlineStrategy = instantiated(
-        config.strategy, "strategy", model=instantiated(config.model, "model")
-    )
-    found = latest(folder / "checkpoints")
-    if found is None:
-        raise InputError(f"{folder} has lost its checkpoints; run it anew with overwrite=true")
-    restore(strategy, found, folder / "checkpoints")
-    return LiveRun(folder, strategy, config, results["known_class_names"], read_only)
+        results = _stored(folder)  # of the run that is there now, under the lock
+        config = _config(folder, trust_code)
+        strategy, run = _trained(folder, config, device)
+        inputs = LiveInputs(strategy.model.inputs, config["scenario"], results)
+        return LiveRun(folder, strategy, inputs, results, run=run, lock=lock)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
 
 
 class LiveRun:
@@ -87,59 +79,61 @@ class LiveRun:
     Attributes:
         strategy: the trained strategy; `strategy.book` holds the categories.
         known_names: names of the known classes by id.
+        read_only: it looks up only.
     """
 
     def __init__(
         self,
         folder: Path,
         strategy: OnlineStrategy,
-        config: DictConfig,
-        known_names: Sequence[str],
-        read_only: bool,
+        inputs: LiveInputs,
+        results: Mapping[str, Any],
+        *,
+        run: str,
+        lock: FileLock | None,
     ) -> None:
-        self.folder, self.strategy, self.read_only = folder, strategy, read_only
-        self.known_names = tuple(known_names)
-        self._config = config
-        self._path = folder / "live" / "book.safetensors"
-        self._lock: FileLock | None = None
-        if not read_only:
-            self._path.parent.mkdir(exist_ok=True)
-            self._lock = FileLock(folder / "live" / ".lock")
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout as error:
-                raise InputError(
-                    f"another process answers with {folder}; open it with read_only=True"
-                ) from error
+        self.folder, self.strategy, self.read_only = folder, strategy, lock is None
+        self.known_names = tuple(results["known_class_names"])
+        self._inputs, self._run, self._lock = inputs, run, lock
+        self._stream_length: int = results["stream_length"]
+        self._path = folder / LIVE / "book.safetensors"
         self.refresh()
 
     def observe(self, inputs: Any) -> Assignment:
         """Answer in order and keep what is new; when this returns, it is on disk.
 
+        If it cannot be stored, nothing has happened: the book is the one before.
+
         Args:
-            inputs: an image (PIL, or uint8 (H, W, 3)), a list of images, or a tensor of inputs
-                under the run's evaluation transform; vectors as they come for a model of vectors.
+            inputs: an image (PIL, or uint8 (H, W, 3)) as it is in the run's data, a list of images,
+                or a tensor of inputs under the run's evaluation transform; for a model of vectors
+                one (D,) or several (N, D), as they come. Nothing may be given.
 
         Returns:
             Ids, whether each opened its category, and its distance in bits; see `Assignment`.
 
         Raises:
-            InputError: if it was opened to read only, or an input does not fit the model.
+            InputError: if it is closed or was opened to read only, or an input does not fit.
+            OSError: if the book cannot be written.
         """
-        if self.read_only:
-            raise InputError(f"{self.folder} is open to read only; use look_up, or open it anew")
-        answer = self.strategy.observe(self._tensor(inputs))
-        if answer.is_new.any():
-            self.save()
+        self._check_writable()
+        tensor, size = self._inputs(inputs), len(self._book)
+        try:
+            answer = self.strategy.observe(tensor)
+            if answer.is_new.any():
+                self.save()
+        except BaseException:
+            self._forget_after(size)
+            raise
         return answer
 
     def look_up(self, inputs: Any) -> Assignment:
         """As `observe`, but nothing is kept; -1 for what would open a category."""
-        return self.strategy.look_up(self._tensor(inputs))
+        return self.strategy.look_up(self._inputs(inputs))
 
     def names(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """Names of known classes, `new-<id>` of categories, `unknown` of -1."""
-        named = self.known_names if self.strategy.book.num_known else ()  # type: ignore[union-attr]
+        named = self.known_names if self._book.num_known else ()
         return [
             "unknown" if i < 0 else named[i] if i < len(named) else f"new-{i}"
             for i in np.asarray(ids).tolist()
@@ -149,30 +143,25 @@ class LiveRun:
         """Read the book as it is on disk now.
 
         Raises:
-            InputError: if it is damaged.
+            InputError: if it is damaged, incomplete, or of another run.
         """
-        book = self.strategy.new_book()
-        if self._path.is_file():
-            stored = read_whole(self._path)
-            if stored is None:
-                raise InputError(
-                    f"{self._path} is damaged; put a copy back, or remove it to go on from the end "
-                    "of the run's stream"
-                )
-            book.load_state_dict(stored[0])
-        else:
-            for words in stored_words(self.folder / "checkpoints" / "stream"):
-                book.observe(words)
-        self.strategy.book = book
+        self.strategy.book = self._live_book() if self._path.is_file() else self._book_of_stream()
 
     def save(self) -> None:
-        """Store the book, whole or not at all."""
-        write_whole(self._path, self.strategy.book.state_dict(), {})  # type: ignore[union-attr]
+        """Store the book, whole or not at all.
+
+        Raises:
+            InputError: if it is closed or was opened to read only.
+            OSError: if it cannot be written.
+        """
+        self._check_writable()
+        write_whole(self._path, self._book.state_dict(), {"run": self._run})
 
     def close(self) -> None:
-        """Let another process write."""
+        """Let another process write; looking up goes on."""
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
     def __enter__(self) -> LiveRun:
         return self
@@ -185,38 +174,119 @@ class LiveRun:
     ) -> None:
         self.close()
 
-    def _tensor(self, inputs: Any) -> Tensor:
-        spec = self.strategy.model.inputs
-        if spec.vector is not None:
-            return self._vectors(torch.as_tensor(np.asarray(inputs, dtype=np.float32)))
-        if isinstance(inputs, Tensor):
-            return inputs
-        one = isinstance(inputs, Image.Image) or (
-            isinstance(inputs, np.ndarray) and inputs.ndim == 3
-        )
-        view = get_class("scenarios.views.CenterView")(spec)
-        images = [inputs] if one else list(inputs)
-        if not images:
-            return torch.empty(0, *spec.shape)
-        return torch.stack([view(Sample(_rgb(image), 0)) for image in images])
+    @property
+    def _book(self) -> HashCodebook:
+        book = self.strategy.book
+        assert book is not None  # `refresh` made it
+        return book
 
-    def _vectors(self, vectors: Tensor) -> Tensor:
-        if self._config.scenario.get("center"):
+    def _check_writable(self) -> None:
+        if self._lock is None:
+            state = "open to read only" if self.read_only else "closed"
+            raise InputError(f"{self.folder} is {state}; use look_up, or open it anew")
+
+    def _live_book(self) -> HashCodebook:
+        go_on = "put a copy back, or remove it to go on from the end of the run's stream"
+        stored = read_whole(self._path)
+        if stored is None:
+            raise InputError(f"{self._path} is damaged; {go_on}")
+        tensors, texts = stored
+        if texts.get("run") != self._run:
+            raise InputError(f"{self._path} belongs to another run than the folder holds; {go_on}")
+        book = self.strategy.new_book()
+        try:
+            book.load_state_dict(tensors)
+        except RuntimeError as error:  # torch's word for missing and unexpected tensors
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self._path} holds no book ({reason}); {go_on}") from error
+        return book
+
+    def _book_of_stream(self) -> HashCodebook:
+        book, count = self.strategy.new_book(), 0
+        for words in stored_words(self.folder / "checkpoints" / "stream"):
+            book.observe(words)
+            count += len(words)
+        if count != self._stream_length:
             raise InputError(
-                "this run centered its embeddings, which the live door cannot; give the vectors to "
-                "strategy.observe under the scenario's own view"
+                f"{self.folder} holds whole windows of {count} of the {self._stream_length} samples"
+                " of its stream; remove its results.json and give the command that made it again, "
+                "which answers the others, or run it anew with overwrite=true"
             )
-        return F.normalize(vectors, dim=-1) if self._config.scenario.get("normalize") else vectors
+        return book
+
+    def _forget_after(self, size: int) -> None:
+        """Take back what a call that failed has opened."""
+        book = self._book
+        if len(book) > size:
+            state = book.state_dict()
+            state["words"] = state["words"][:size]
+            self.strategy.book = self.strategy.new_book()
+            self.strategy.book.load_state_dict(state)
 
 
-def _rgb(image: Any) -> Image.Image:
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8:
-            raise InputError(f"an image is {image.dtype}; wanted uint8 (H, W, 3), or a PIL image")
-        image = Image.fromarray(image)
-    if not isinstance(image, Image.Image):
+# -------------------------------------------------------------------- opening
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """Results of a finished on-line run."""
+    results = stored_results(folder)
+    if results is None or results.get("setting") != "online":
+        raise InputError(f"{folder} holds no finished on-line run; {_MAKE_ONE}")
+    names, length = results.get("known_class_names"), results.get("stream_length")
+    if not isinstance(names, list) or not isinstance(length, int):
         raise InputError(
-            f"an input is a {type(image).__name__}; wanted a PIL image, uint8 (H, W, 3), or a "
-            "tensor under the evaluation transform"
+            f"{folder / 'results.json'} lacks known_class_names or stream_length; {_ANEW}"
         )
-    return image.convert("RGB")
+    return results
+
+
+def _lock(folder: Path) -> FileLock:
+    path = folder / LIVE_LOCK
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"another process answers with {folder}; open it with read_only=True"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); open it with read_only=True"
+        ) from error
+    return lock
+
+
+def _config(folder: Path, trust_code: bool) -> dict[str, Any]:
+    """The stored config as plain data that may be built."""
+    path = folder / "config.yaml"
+    try:
+        loaded = OmegaConf.load(path)
+    except (OSError, OmegaConfBaseException, YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read ({reason}); {_ANEW}") from error
+    plain = resolved(loaded, trust_code)
+    parts = ("model", "scenario", "strategy")
+    if not isinstance(plain, dict) or not all(isinstance(plain.get(p), dict) for p in parts):
+        raise InputError(f"{path} lacks {', '.join(parts)} or one of them; {_ANEW}")
+    return plain
+
+
+def _trained(folder: Path, config: Mapping[str, Any], device: str) -> tuple[OnlineStrategy, str]:
+    """The strategy as its training left it, and the digest of that state."""
+    own = {"pretrained": False, "weights": None}  # the run's own weights are stored
+    model = instantiated({**config["model"], **own}, "model")
+    if not isinstance(model, GCDModel):
+        raise InputError(f"model in {folder / 'config.yaml'} names no GCDModel; {_ANEW}")
+    given = {**config["strategy"], "device": device, "warm_up": None}
+    strategy = instantiated(given, "strategy", model=model)
+    if not isinstance(strategy, OnlineStrategy):
+        raise InputError(f"strategy in {folder / 'config.yaml'} is no on-line one; {_ANEW}")
+    found = latest(folder / "checkpoints")
+    if found is None:
+        raise InputError(f"{folder} has lost its checkpoints; {_ANEW}")
+    try:
+        restore(strategy, found, folder / "checkpoints")
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the checkpoint in {folder} is damaged ({error}); {_ANEW}") from error
+    return strategy, found.state["sha256"]

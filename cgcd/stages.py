@@ -1,7 +1,8 @@
 """A stage of the stream: an Avalanche experience whose hidden labels are not there at all.
 
 Labels are per sample and `UNLABELED` where hidden, so a labeled base stage, a mixed stage and an
-unlabeled stage are one type. The truth of unlabeled training samples is never part of a stage.
+unlabeled stage are one type. The truth of unlabeled training samples is never part of a train
+stage, and no way leads to it from `Stage.train()`, which is all that a strategy trains on.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Stage(DatasetExperience):
     Args:
         dataset: see `stage_dataset`.
         index: position in the stream, 0 is the base stage.
-        num_novel: classes that first occur here, None where the method must estimate it.
+        num_novel: classes that first occur here, at a mixed stage those of which no sample is
+            labeled; None where the method must estimate it.
     """
 
     def __init__(self, dataset: Any, index: int, num_novel: int | None) -> None:
@@ -95,6 +97,17 @@ class Stage(DatasetExperience):
         self.num_novel = num_novel
         self.task_labels, self.task_label = [0], 0
         self._as_attributes("_origin_stream")
+
+    def train(self) -> Stage:
+        """What a strategy trains on: a copy cut off from its stream, its scenario and their truth.
+
+        Of the stream it keeps the name, which loggers ask for.
+        """
+        seen = super().train()
+        stream = self.__dict__["_origin_stream"].value
+        alone = None if stream is None else EagerCLStream(stream.name, [])
+        seen.__dict__["_origin_stream"] = ExperienceAttribute(alone)  # a box of its own
+        return seen
 
     @property
     def labels(self) -> np.ndarray:
@@ -105,6 +118,11 @@ class Stage(DatasetExperience):
     def labeled(self) -> bool:
         """Every sample shows its label."""
         return bool((self.labels != UNLABELED).all())
+
+    @property
+    def mixed(self) -> bool:
+        """Some samples show their label and some do not."""
+        return len(np.unique(self.labels != UNLABELED)) == 2
 
     @property
     def classes_in_this_experience(self) -> list[int]:
@@ -130,6 +148,8 @@ class DiscoveryScenario(CLScenario):
         num_base: labeled classes.
         num_novel: "given" if the stages tell the method how many classes are new.
         stream_hash: digest of who is where; results may only be averaged over equal ones.
+        data_hash: digest of the samples and the settings of their views; a run goes on with equal
+            ones only.
         description: numbers for the report.
     """
 
@@ -145,6 +165,7 @@ class DiscoveryScenario(CLScenario):
         num_base: int,
         num_novel: str = "given",
         stream_hash: str = "",
+        data_hash: str = "",
         description: dict[str, Any] | None = None,
     ) -> None:
         streams = [EagerCLStream("train", list(train)), EagerCLStream("test", list(test))]
@@ -156,6 +177,7 @@ class DiscoveryScenario(CLScenario):
         self.num_base = num_base
         self.num_novel = num_novel
         self.stream_hash = stream_hash
+        self.data_hash = data_hash
         self.description = description or {}
         self.n_classes = len(self.class_names)
 
@@ -170,7 +192,8 @@ class OnlineScenario(DiscoveryScenario):
         base: labeled stage 0.
         stream: stage 1, without any label, in the order in which its samples arrive.
         answers: the same samples in the same order with the rows of their classes, `UNLABELED`
-            where there is no truth; opened by the evaluator alone.
+            where there is no truth; read by `truth` for the rows of metrics, never given to a
+            strategy that trains or answers.
         window: samples between two rows of metrics, >= 1.
         **more: of `DiscoveryScenario`; `num_base` is the number of known classes.
 
@@ -206,6 +229,61 @@ class OnlineScenario(DiscoveryScenario):
     def truth(self) -> np.ndarray:
         """Row of each sample's class in stream order, (N,), `UNLABELED` where unknown."""
         return self.test_stream[0].labels
+
+
+class SingleStageScenario(DiscoveryScenario):
+    """Labeled and unlabeled samples in ONE stage: generalized category discovery's own setting.
+
+    Args:
+        train: stage 0 with the row of its class for each labeled sample and `UNLABELED` for the
+            others; the labeled classes are the rows 0 .. K_old - 1.
+        unlabeled: stage 0 of the very unlabeled samples of `train`, in their order, with the rows
+            of their classes, `UNLABELED` where there is no truth; a strategy meets it after
+            training only, when it is evaluated.
+        test: stage 0 of samples that nobody trains on, with their rows; None where there are none.
+        **more: of `DiscoveryScenario`; `num_base` is the number of labeled classes K_old.
+
+    Raises:
+        InputError: if no sample of `train` is labeled or none is unlabeled, the labels are not
+            0 .. num_base - 1, or `unlabeled` holds other samples than those without a label.
+    """
+
+    setting: ClassVar[str] = "single_stage"
+
+    def __init__(
+        self, train: Stage, unlabeled: Stage, test: Stage | None = None, **more: Any
+    ) -> None:
+        hidden = train.labels == UNLABELED
+        if not len(hidden) or hidden.all():
+            raise InputError(
+                "no sample is labeled; wanted some of each known class: raise "
+                "scenario.protocol.labeled_fraction"
+            )
+        if not hidden.any():
+            raise InputError(
+                "every sample is labeled, so there is nothing to discover; lower "
+                "scenario.protocol.labeled_fraction or leave classes unknown"
+            )
+        super().__init__([train], [] if test is None else [test], **more)
+        if train.classes_in_this_experience != list(range(self.num_base)):
+            raise InputError(
+                f"the labels are {train.classes_in_this_experience[:6]}... and num_base is "
+                f"{self.num_base}; wanted 0 .. num_base - 1: let `scenarios` renumber the classes"
+            )
+        ids = np.asarray(list(train.dataset.sample_id))[hidden]
+        if not np.array_equal(ids, np.asarray(list(unlabeled.dataset.sample_id))):
+            raise InputError(
+                "`unlabeled` does not hold the samples that `train` shows no label of, in their "
+                "order; build both from the same rows"
+            )
+        self.unlabeled_stream = EagerCLStream("unlabeled", [unlabeled])
+        self.unlabeled_stream.benchmark = self
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Streams to evaluate by name: `unlabeled`, and `test` where there is one."""
+        test = {"test": self.test_stream} if len(self.test_stream) else {}
+        return {"unlabeled": self.unlabeled_stream, **test}
 
 
 def masked_copy(experience: DatasetExperience) -> DatasetExperience:

@@ -13,6 +13,19 @@ from scenarios.online_datasets import (
     omniglot_online_scenario,
 )
 from scenarios.protocol import Protocol, compose
+from scenarios.single_stage import (
+    SingleStageComposition,
+    SingleStageProtocol,
+    compose_single_stage,
+    single_stage_scenario,
+)
+from scenarios.single_stage_datasets import (
+    cifar10_gcd_scenario,
+    cifar100_gcd_scenario,
+    digits_gcd_scenario,
+    features_gcd_scenario,
+    image_folder_gcd_scenario,
+)
 from scenarios.stream import discovery_scenario
 
 __all__ = [
@@ -21,18 +34,27 @@ __all__ = [
     "OnlineComposition",
     "OnlineProtocol",
     "Protocol",
+    "SingleStageComposition",
+    "SingleStageProtocol",
     "StagePlan",
+    "cifar10_gcd_scenario",
     "cifar10_online_scenario",
+    "cifar100_gcd_scenario",
     "cifar100_online_scenario",
     "cifar100_scenario",
     "compose",
     "compose_online",
+    "compose_single_stage",
+    "digits_gcd_scenario",
     "digits_online_scenario",
     "digits_scenario",
     "discovery_scenario",
+    "features_gcd_scenario",
     "features_online_scenario",
+    "image_folder_gcd_scenario",
     "image_folder_online_scenario",
     "image_folder_scenario",
     "omniglot_online_scenario",
     "online_scenario",
+    "single_stage_scenario",
 ]

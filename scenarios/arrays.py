@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +32,28 @@ class ImageArrays:
     class_names: tuple[str, ...]
 
 
-def read_npz(path: Path, required: Sequence[str], mend: str) -> dict[str, np.ndarray]:
-    """All members of an `.npz`, each read once; objects (pickles) inside are refused.
+def read_npz(
+    path: Path, required: Sequence[str], mend: str, optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Named members of an `.npz`, each read once; other members are not read, whatever they hold.
 
     Args:
         path: the file.
         required: members that must be there.
         mend: what the user is to do, the end of every message.
+        optional: members that are read where they are there; `*` stands for any text.
 
     Raises:
-        InputError: if there is no such file, it cannot be read whole, or a member is missing.
+        InputError: if there is no such file, a member to be read is missing or damaged, or it holds
+            objects (pickles), which are refused.
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file; wanted an .npz with {_listed(required)}: {mend}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            there = list(file.files)
+            wanted = [n for n in there if any(fnmatchcase(n, p) for p in (*required, *optional))]
+            arrays = {name: file[name] for name in wanted}
     except Exception as error:  # zip, zlib and NumPy each have their own; all mean the same here
         raise InputError(
             f"{path} cannot be read ({type(error).__name__}: {error}); wanted a whole .npz of plain"
@@ -55,7 +62,7 @@ def read_npz(path: Path, required: Sequence[str], mend: str) -> dict[str, np.nda
     missing = [name for name in required if name not in arrays]
     if missing:
         raise InputError(
-            f"{path} lacks {_listed(missing)} (it has {_listed(sorted(arrays))}); wanted"
+            f"{path} lacks {_listed(missing)} (it has {_listed(sorted(there))}); wanted"
             f" {_listed(required)}: {mend}"
         )
     return arrays

@@ -191,7 +191,7 @@ def _pickled_part(
 
 
 def _from_npz(path: Path, mend: str) -> ImageArrays:
-    arrays = read_npz(path, ("x", "y"), mend)
+    arrays = read_npz(path, ("x", "y"), mend, ("split", "classes"))
     images = arrays["x"]
     if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE, 3):
         raise InputError(

@@ -17,11 +17,16 @@ from cgcd.vocabulary import UNLABELED, InputError
 from scenarios.arrays import ImageArrays, read_npz
 from scenarios.composition import Composition, StagePlan
 from scenarios.draws import draw_without_replacement
+from scenarios.known_novel import Cut
 from scenarios.online import OnlineComposition
+from scenarios.single_stage import SingleStageComposition
 
 _SPLIT_STREAM = 2**64 - 1  # a stream of the generator that no stage uses
 _IMAGES_FILE = "digits_stages.npz"
+_INSIDE = "images"  # a file that has them needs no other beside it
 _CLASSES = ("known_classes", "novel_order")
+_CUT = (*_CLASSES, "gcd_labelled", "gcd_unlabelled")
+_MEND = "give the path of a file of digit stages"
 _REWRITE = "write the file again"
 _NAMES = tuple(str(digit) for digit in range(10))
 
@@ -61,8 +66,8 @@ def composition_from_file(path: str | os.PathLike[str]) -> tuple[ImageArrays, Co
     """
     path = Path(path)
     members = (*_CLASSES, "stage0_labelled", "stage0_test")
-    plan = read_npz(path, members, "give the path of a file of digit stages")
-    arrays, train, test = _stored_images(path, "images" in plan)
+    plan = read_npz(path, members, _MEND, (_INSIDE, "stage*_*"))
+    arrays, train, test = _stored_images(path, _INSIDE in plan)
     class_order, num_base = _stored_classes(plan, path)
     stream = Composition((), class_order, num_base)
     seen = np.empty(0, dtype=np.int64)  # test images of the stages so far
@@ -89,22 +94,76 @@ def online_composition_from_file(
         InputError: if a file or member is missing or damaged, or the members contradict each other.
     """
     path = Path(path)
-    members = (*_CLASSES, "gcd_labelled", "gcd_unlabelled")
-    plan = read_npz(path, members, "give the path of a file of digit stages")
-    arrays, train, _ = _stored_images(path, "images" in plan)
+    plan = read_npz(path, _CUT, _MEND, (_INSIDE,))
+    arrays, found, _ = _stored_cut(plan, path)
+    return arrays, OnlineComposition(
+        found.labeled,
+        found.labels,
+        found.unlabeled,
+        found.truth,
+        found.class_order,
+        _num_known(plan),
+    )
+
+
+def single_stage_composition_from_file(
+    path: str | os.PathLike[str],
+) -> tuple[ImageArrays, SingleStageComposition]:
+    """One stage of digits stored image by image, as the baseline runs read it.
+
+    Args:
+        path: an `.npz` as `online_composition_from_file` reads it, with `gcd_test`, the test
+            images; the order of the unlabeled ones has no meaning here.
+
+    Returns:
+        The images, and who is where: rows in the order `known_classes`, `novel_order`.
+
+    Raises:
+        InputError: if a file or member is missing or damaged, or the members contradict each other.
+    """
+    path = Path(path)
+    plan = read_npz(path, (*_CUT, "gcd_test"), _MEND, (_INSIDE,))
+    arrays, found, among = _stored_cut(plan, path)
+    num_known = _num_known(plan)
+    order = np.argsort(found.unlabeled)
+    test = np.sort(_places(plan, ["gcd_test"], among, path))
+    rows = Composition((), found.class_order, num_known).rows(arrays.test_targets[test])
+    if (rows == UNLABELED).any():
+        raise InputError(
+            f"{path}: gcd_test holds a class that is neither in known_classes nor in novel_order;"
+            f" {_REWRITE}"
+        )
+    return arrays, SingleStageComposition(
+        labeled=found.labeled,
+        labels=found.labels,
+        unlabeled=found.unlabeled[order],
+        truth=found.truth[order],
+        test=test,
+        test_rows=rows,
+        class_order=found.class_order,
+        num_known=num_known,
+    )
+
+
+def _num_known(plan: dict[str, np.ndarray]) -> int:
+    return len(plan[_CLASSES[0]])
+
+
+def _stored_cut(plan: dict[str, np.ndarray], path: Path) -> tuple[ImageArrays, Cut, np.ndarray]:
+    """Images, who is labeled, the others in the order of the file, and which are for tests."""
+    arrays, train, test = _stored_images(path, _INSIDE in plan)
     class_order, num_known = _stored_classes(plan, path)
-    places = _places(plan, list(members[2:]), train, path)  # together: no image is in both
+    places = _places(plan, list(_CUT[2:]), train, path)  # together: no image is in both
     num_labeled = len(plan["gcd_labelled"])
-    labeled, stream = np.sort(places[:num_labeled]), places[num_labeled:]
+    labeled, unlabeled = np.sort(places[:num_labeled]), places[num_labeled:]
     rows = Composition((), class_order, num_known).rows(arrays.train_targets)
-    labels, truth = rows[labeled], rows[stream]
+    labels, truth = rows[labeled], rows[unlabeled]
     if set(labels.tolist()) != set(range(num_known)) or (truth == UNLABELED).any():
         raise InputError(
             f"{path}: gcd_labelled is not of all known_classes and of them alone, or gcd_unlabelled"
             f" holds a class that is neither in known_classes nor in novel_order; {_REWRITE}"
         )
-    composition = OnlineComposition(labeled, labels, stream, truth, class_order, num_known)
-    return arrays, composition
+    return arrays, Cut(labeled, labels, unlabeled, truth, class_order), test
 
 
 def _stored_classes(plan: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, int]:

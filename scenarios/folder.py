@@ -45,14 +45,27 @@ class ImageFiles(Sequence[Image.Image]):
             raise InputError(f"{path} is no readable image; fetch it again or remove it") from error
 
 
-def read_image_folder(root: str | Path | None) -> ImageArrays:
+def read_image_folder(root: str | Path | None, needs_test: bool = True) -> ImageArrays:
     """`root/train/<class>/*` and `root/test/<class>/*` through torchvision's ImageFolder.
+
+    Args:
+        root: the folder that holds `train` and `test`.
+        needs_test: a folder without `test` is refused, or else is one without test images.
 
     Raises:
         InputError: if a part is missing or empty, or `test` has a class that `train` has not.
     """
     if root is None:
         raise InputError(f"data_root is not set; {_LAYOUT}: set data_root=<folder>")
+    if not needs_test and not (Path(root) / "test").exists():
+        train = _read(Path(root) / "train")
+        return ImageArrays(
+            ImageFiles([path for path, _ in train.samples]),
+            np.asarray(train.targets, dtype=np.int64),
+            ImageFiles([]),
+            np.empty(0, dtype=np.int64),
+            tuple(train.classes),
+        )
     train, test = (_read(Path(root) / part) for part in ("train", "test"))
     foreign = sorted(set(test.classes) - set(train.classes))
     if foreign:

@@ -79,7 +79,7 @@ def read_omniglot(root: str | os.PathLike[str] | None) -> ImageArrays:
 
 
 def _from_npz(path: Path) -> ImageArrays:
-    arrays = read_npz(path, ("x", "y"), _MEND)
+    arrays = read_npz(path, ("x", "y"), _MEND, ("classes",))
     images = arrays["x"]
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1] != images.shape[2]:
         raise InputError(f"{path}: 'x' is {kind(images)}; wanted uint8 images (N, S, S): {_MEND}")

@@ -22,40 +22,21 @@ from PIL import Image
 
 from cgcd.models import InputSpec
 from cgcd.stages import OnlineScenario, Sample, Stage, stage_dataset
-from cgcd.vocabulary import UNLABELED, InputError
+from cgcd.vocabulary import UNLABELED
 from scenarios.draws import draw_without_replacement
-from scenarios.protocol import (
-    CheckedFields,
-    check_not_empty,
-    check_run_seed,
-    checked_targets,
-    listed_classes,
-    refuse,
-    rows_of,
-    shortened,
-)
+from scenarios.identity import data_hash
+from scenarios.known_novel import KnownNovelProtocol, cut
 from scenarios.stream import as_pil, image_views
 from scenarios.views import STANDARD, Augmentation
 
-_LABELED_DRAW, _ORDER_DRAW = 0, 1  # streams of the generator: the two draws are independent
+_ORDER_DRAW = 1  # a stream of the generator that the draw of labels does not use
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineProtocol(CheckedFields):
+class OnlineProtocol(KnownNovelProtocol):
     """Which classes and images are labeled, and in which order the others arrive.
 
-    Attributes:
-        num_known: labeled classes, >= 1.
-        num_novel: classes without labels in the stream, >= 0; the classes beyond them stay unused.
-            None: all that are left, or all that `novel_classes` lists. No strategy is told.
-        labeled_fraction: share in (0, 1] of the known classes' images that is labeled.
-        labeled_draw: "per_class" labels int(share * n) of each known class's n images; "uniform"
-            labels int(share * n) of the n images of all known classes together, drawn as the
-            released code does, so that classes get unequal shares.
-        split_seed: of the draw of labeled images, in [0, 2**32); None: the run's seed.
-        known_classes: "natural" (the first `num_known` ids), or the ids in the order of their rows.
-        novel_classes: "natural" (the rest, ascending), or ids in the order of their rows, of which
-            the first `num_novel` are used.
+    Attributes: those of `KnownNovelProtocol`, with `num_novel` >= 0, which no strategy is told, and
         order: "fixed" (the order of the data set) or "shuffled" by `order_seed`.
         order_seed: in [0, 2**32); None: the run's seed.
 
@@ -64,38 +45,14 @@ class OnlineProtocol(CheckedFields):
             `compose_online`.
     """
 
-    num_known: int
-    num_novel: int | None = None
-    labeled_fraction: float = 0.5
-    labeled_draw: str = "per_class"
-    split_seed: int | None = None
-    known_classes: str | Sequence[int] = "natural"
-    novel_classes: str | Sequence[int] = "natural"
     order: str = "fixed"
     order_seed: int | None = None
 
     def __post_init__(self) -> None:
-        self.check_whole("num_known", 1, "at least 1 known class", "50")
-        if self.num_novel is not None:
-            self.check_whole("num_novel", 0, "0 novel classes or more, or null for all", "null")
-        self.check_share("labeled_fraction", "0.5")
-        for field, words in {
-            "labeled_draw": ("per_class", "uniform"),
-            "order": ("fixed", "shuffled"),
-        }.items():
-            if getattr(self, field) not in words:
-                self.refuse(field, " or ".join(words), words[0])
-        for field in ("split_seed", "order_seed"):
-            if getattr(self, field) is not None:
-                self.check_seed(field)
-        for field in ("known_classes", "novel_classes"):
-            self.check_classes(field, ("natural",))
-        if not isinstance(self.known_classes, str) and len(self.known_classes) != self.num_known:
-            self.refuse(
-                "num_known",
-                f"as many as the {len(self.known_classes)} of known_classes",
-                len(self.known_classes),
-            )
+        super().__post_init__()
+        self.check_word("order", ("fixed", "shuffled"))
+        if self.order_seed is not None:
+            self.check_seed("order_seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,45 +142,18 @@ def compose_online(targets: np.ndarray, protocol: OnlineProtocol, seed: int) -> 
         InputError: if targets are no class ids, the protocol wants more classes than there are, a
             class it uses has no image, a known class no labeled one, or the stream is empty.
 
-    Source: the draw of labeled images called "uniform" is that of the released code (legacy
-    generator, over the known classes' images in the order of the data set); "per_class" and the
-    shuffled order are ours.
+    Source: the labeled images as `cut` says; the shuffled order is ours.
     """
-    targets = checked_targets(targets, "targets")
-    check_run_seed(seed)
-    class_order = _class_order(protocol, 1 + int(targets.max()))
-    rows = rows_of(targets, class_order)
-    counts = np.bincount(rows[rows != UNLABELED], minlength=len(class_order))
-    check_not_empty(class_order, counts, "training", ("known_classes", "novel_classes"))
-
-    known = np.flatnonzero((rows != UNLABELED) & (rows < protocol.num_known))
-    labeled = np.sort(_labeled(known, rows, counts[: protocol.num_known], protocol, seed))
-    labels = rows[labeled]
-    unlabeled = set(range(protocol.num_known)) - set(np.unique(labels).tolist())
-    if unlabeled:
-        row = min(unlabeled)
-        refuse(
-            "labeled_fraction",
-            f"{protocol.labeled_fraction}, which labels none of the {counts[row]} training images"
-            f" of known class {class_order[row]}",
-            "at least 1 labeled image of each",
-            "raise scenario.protocol.labeled_fraction"
-            + (
-                " or set another scenario.protocol.split_seed"
-                if protocol.labeled_draw == "uniform"
-                else " or leave the class out of scenario.protocol.known_classes"
-            ),
-        )
-    arrives = rows != UNLABELED
-    arrives[labeled] = False
-    stream = np.flatnonzero(arrives)
-    if not len(stream):
-        protocol.refuse("labeled_fraction", "at least 1 image that is not labeled", "0.5")
+    found = cut(targets, protocol, seed)
+    stream, truth = found.unlabeled, found.truth
     if protocol.order == "shuffled":
         order_seed = seed if protocol.order_seed is None else protocol.order_seed
         everything = np.array([len(stream)])
-        stream = stream[draw_without_replacement(everything, everything, order_seed, _ORDER_DRAW)]
-    return OnlineComposition(labeled, labels, stream, rows[stream], class_order, protocol.num_known)
+        order = draw_without_replacement(everything, everything, order_seed, _ORDER_DRAW)
+        stream, truth = stream[order], truth[order]
+    return OnlineComposition(
+        found.labeled, found.labels, stream, truth, found.class_order, protocol.num_known
+    )
 
 
 def online_scenario(
@@ -286,42 +216,6 @@ def online_stages(
         class_names=[class_names[c] for c in composition.class_order],
         num_base=composition.num_known,
         stream_hash=composition.hash,
+        data_hash=data_hash(samples, train_view, eval_view),
         description=composition.describe(),
     )
-
-
-def _class_order(protocol: OnlineProtocol, num_classes: int) -> np.ndarray:
-    """Original class of every row used."""
-    classes = np.arange(num_classes)
-    if protocol.num_known > num_classes:
-        protocol.refuse("num_known", f"at most the data's {num_classes} classes", num_classes)
-    known = (
-        classes[: protocol.num_known]
-        if protocol.known_classes == "natural"
-        else listed_classes(protocol, "known_classes", classes)
-    )
-    novel = np.setdiff1d(classes, known)  # ascending
-    if protocol.novel_classes != "natural":
-        novel = listed_classes(protocol, "novel_classes", novel, "that are no known classes")
-    if protocol.num_novel is not None and protocol.num_novel > len(novel):
-        protocol.refuse("num_novel", f"at most the {len(novel)} novel classes there are", "null")
-    return np.concatenate((known, novel[: protocol.num_novel]))
-
-
-def _labeled(
-    known: np.ndarray, rows: np.ndarray, counts: np.ndarray, protocol: OnlineProtocol, seed: int
-) -> np.ndarray:
-    """Images that are labeled, in any order, out of those of the known classes."""
-    split_seed = seed if protocol.split_seed is None else protocol.split_seed
-    if protocol.labeled_draw == "per_class":
-        taken = (protocol.labeled_fraction * counts).astype(np.int64)
-        by_class = known[np.argsort(rows[known], kind="stable")]
-        return by_class[draw_without_replacement(counts, taken, split_seed, _LABELED_DRAW)]
-    if split_seed >= 2**32:
-        raise InputError(
-            f"seed is {shortened(seed)}; wanted 0 to 2**32 - 1 for a uniform draw of labels: set"
-            " scenario.protocol.split_seed=0"
-        )
-    size = int(protocol.labeled_fraction * len(known))
-    drawn = np.random.RandomState(int(split_seed)).choice(len(known), size=size, replace=False)
-    return known[drawn]

@@ -16,7 +16,7 @@ from scenarios.cifar import read_cifar10, read_cifar100
 from scenarios.digits import online_composition_from_file, read_digits
 from scenarios.features import read_features, vector_views
 from scenarios.folder import scan_image_folder
-from scenarios.omniglot import read_omniglot
+from scenarios.omniglot import InvertedFiles, read_omniglot
 from scenarios.online import (
     OnlineProtocol,
     compose_online,
@@ -104,7 +104,10 @@ def omniglot_online_scenario(
 ) -> OnlineScenario:
     """Omniglot's characters from their published folders or from an `.npz`; see `read_omniglot`."""
     data = read_omniglot(data_root)
-    return _composed(data, "omniglot_online", inputs, protocol, seed, augmentations, window)
+    scenario = _composed(data, "omniglot_online", inputs, protocol, seed, augmentations, window)
+    if isinstance(data.train_images, InvertedFiles):  # who answers with the run must do so too
+        scenario.description["inverted"] = True
+    return scenario
 
 
 def image_folder_online_scenario(

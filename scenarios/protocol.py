@@ -48,6 +48,11 @@ class CheckedFields:
         if not is_number or not 0 < float(value) <= 1:
             self.refuse(field, "a share above 0 and at most 1", example)
 
+    def check_word(self, field: str, words: Sequence[str]) -> None:
+        """Refuses what is none of `words`."""
+        if getattr(self, field) not in words:
+            self.refuse(field, " or ".join(words), words[0])
+
     def check_list(self, field: str, low: int, wanted: str, example: str) -> None:
         """Refuses what is no list of whole numbers >= low, and makes it a tuple."""
         value = getattr(self, field)

@@ -12,6 +12,7 @@ from cgcd.stages import DiscoveryScenario, Sample, Stage, stage_dataset
 from cgcd.vocabulary import InputError
 from scenarios.arrays import ImageArrays
 from scenarios.composition import Composition
+from scenarios.identity import data_hash
 from scenarios.views import STANDARD, Augmentation, CenterView, PilImages, TrainViews
 
 
@@ -72,6 +73,7 @@ def discovery_scenario(
         num_base=composition.num_base,
         num_novel="given" if num_novel == "given" or isinstance(num_novel, int) else num_novel,
         stream_hash=composition.hash,
+        data_hash=data_hash(train_images, train_view, test_view, data_hash(test_images)),
         description={"stages": composition.describe()},
     )
 

@@ -16,10 +16,9 @@ from cgcd.losses import (
     feature_distillation,
     group_entropy,
     info_nce,
-    mean_entropy,
+    parametric_discovery,
     ramped,
     self_distillation,
-    supervised_contrastive,
 )
 from cgcd.memory import PrototypeMemory
 from cgcd.models import GCDModel
@@ -166,20 +165,13 @@ class Happy(DiscoveryStrategy):
         return self._base_losses(batch) if self.stage_index == 0 else self._novel_losses(batch)
 
     def _base_losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        out, student = batch.out, self.student_temperature
         teacher = ramped(
             self.epoch,
             self.teacher_temperature_start,
             self.teacher_temperature_end,
             self.teacher_temperature_epochs,
         )
-        return {
-            "self_distillation": self_distillation(out.logits, teacher, student),
-            "mean_entropy": mean_entropy(out.logits, student),
-            "cross_entropy": cosine_cross_entropy(out.logits, batch.labels, student),
-            "contrastive": info_nce(out.projections),
-            "supervised_contrastive": supervised_contrastive(out.projections, batch.labels),
-        }
+        return parametric_discovery(batch.out, batch.labels, teacher, self.student_temperature)
 
     def _novel_losses(self, batch: Batch) -> Mapping[str, Tensor]:
         out, student = batch.out, self.student_temperature

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cgcd.engine import Batch, OnlineStrategy, Recipe, WarmedCosine
+from cgcd.engine.online import packed
 from cgcd.engine.seeding import isolated_randomness
 from cgcd.losses import (
     center_cross_entropy,
@@ -23,7 +24,7 @@ from cgcd.losses import (
     prototype_similarity,
     separation_target,
 )
-from cgcd.memory import HashCodebook, pack
+from cgcd.memory import HashCodebook
 from cgcd.models import ClassPrototypes, GCDModel, HashHead
 from cgcd.stages import Stage
 from cgcd.vocabulary import InputError
@@ -95,6 +96,11 @@ class PHE(OnlineStrategy):
         **engine: Any,
     ) -> None:
         HashCodebook(code_length, 0, known_centers)  # says what is wrong with these two
+        if base.batch_size < 2:
+            raise InputError(
+                f"base.batch_size is {base.batch_size}; PHE's batch norm needs at least 2 samples: "
+                "set strategy.base.batch_size=32"
+            )
         _check_separation(separation, total_classes, code_length)
         if not 0 <= mask_probability < 1:
             raise InputError(f"mask_probability is {mask_probability}; wanted 0 <= p < 1")
@@ -125,8 +131,19 @@ class PHE(OnlineStrategy):
     def begin_stage(self, stage: Stage) -> None:
         super().begin_stage(stage)
         num_known = self.num_labeled_classes(stage)
+        if num_known < 2:
+            raise InputError(
+                "PHE got one known class, and the batch norm of its centers needs at least 2: set "
+                "scenario.protocol.num_known=2 or more, or strategy=smile"
+            )
         self.prototypes.grow(num_known, self.generator("prototypes"))
         self.target = self._target(num_known)
+        if self.target < 1:
+            log.warning(
+                "%s gives a separation of 0 for %d classes and %d bits: the separation loss is "
+                "inactive and the radius is %d; set strategy.separation=<bits>",
+                *(self._rule(), num_known, self.code_length, hamming_radius(self.target)),
+            )
         self.draws = self.generator("mask")
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -154,6 +171,7 @@ class PHE(OnlineStrategy):
             "length": self.code_length,
             "radius": book.radius,
             "separation": self.target,
+            "separation_loss": "active" if self.target > 0 else "inactive: the separation is 0",
             "rule": self._rule(),
             "known_centers": self.known_centers,
             "classes_without_a_code_of_their_own": book.duplicates(),
@@ -180,7 +198,7 @@ class PHE(OnlineStrategy):
     def new_book(self) -> HashCodebook:
         radius = hamming_radius(self._target(len(self.centers.rows)))
         book = HashCodebook(self.code_length, radius, self.known_centers)
-        book.add_known(pack(self.centers.rows > 0))
+        book.add_known(packed(self.centers.rows))
         return book
 
     def parameter_groups(self, model: GCDModel) -> list[dict[str, Any]]:
@@ -202,8 +220,10 @@ class PHE(OnlineStrategy):
     def _target(self, num_known: int) -> int:
         if isinstance(self.separation, int):
             return self.separation
-        counted = num_known if self.separation == "known_classes" else self.total_classes
-        return separation_target(self.code_length, int(counted or 1))
+        if self.separation == "known_classes":
+            return separation_target(self.code_length, max(num_known, 1))
+        assert self.total_classes is not None  # checked with the rule
+        return separation_target(self.code_length, self.total_classes)
 
     def _rule(self) -> str:
         if self.separation == "total_classes":
@@ -232,10 +252,10 @@ def _check_separation(separation: Any, total: int | None, code_length: int) -> N
                 f"separation is {separation!r}; wanted known_classes, total_classes or a number of "
                 "bits: set strategy.separation=known_classes"
             )
-    elif not 0 <= separation <= code_length:
+    elif not _is_whole(separation) or not 0 <= separation <= code_length:
         raise InputError(
-            f"separation is {separation}; wanted 0 to {code_length} bits, the code length: set "
-            "strategy.separation=known_classes"
+            f"separation is {separation!r}; wanted a whole number of 0 to {code_length} bits, the "
+            "code length, or a rule by name: set strategy.separation=known_classes"
         )
     if (separation == "total_classes") != (total is not None):
         raise InputError(
@@ -243,3 +263,12 @@ def _check_separation(separation: Any, total: int | None, code_length: int) -> N
             "no other, needs that number: set strategy.total_classes=<number>, or "
             "strategy.separation=known_classes, which needs none"
         )
+    if total is not None and (not _is_whole(total) or total < 1):
+        raise InputError(
+            f"total_classes is {total!r}; wanted a whole number of at least 1: set "
+            "strategy.total_classes=<number>"
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -16,6 +16,7 @@ from cgcd.losses import sign_quantization, supervised_contrastive
 from cgcd.memory import HashCodebook, PrototypeMemory
 from cgcd.models import GCDModel, SignMagnitudeHead
 from cgcd.stages import Stage
+from cgcd.vocabulary import InputError
 
 BASE = Recipe(
     epochs=100,
@@ -36,7 +37,7 @@ class SMILE(OnlineStrategy):
         model: shared model; `extras` gets the head.
         code_length: bits L, 1 to 1024.
         base: recipe of the labeled stage; the weights name the loss terms.
-        temperature: of the contrast.
+        temperature: of the contrast, > 0.
         hash_hidden, hash_bottleneck: widths of the head.
         **engine: arguments of `OnlineStrategy`: warm_up, seed, device, observe_batch_size, ...
 
@@ -60,6 +61,11 @@ class SMILE(OnlineStrategy):
         **engine: Any,
     ) -> None:
         HashCodebook(code_length)  # says what is wrong with the length
+        if not temperature > 0:
+            raise InputError(
+                f"temperature is {temperature}; wanted a number above 0: set "
+                "strategy.temperature=0.07"
+            )
         self.temperature = temperature
         self.hash_hidden, self.hash_bottleneck = hash_hidden, hash_bottleneck
         with isolated_randomness(seed, "smile"):

@@ -68,6 +68,12 @@ def blob_stream() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def blob_single_stage() -> Callable[..., Any]:
+    """Builds a single-stage scenario of Gaussian blobs; see `_blob_single_stage`."""
+    return _blob_single_stage
+
+
+@pytest.fixture(scope="session")
 def blob_model() -> Callable[..., Any]:
     """Builds a two-layer `GCDModel` for the blobs whose last layer is the tail."""
 
@@ -253,4 +259,57 @@ def _blob_stream(
         class_names=[f"blob {row}" for row in range(num_base + num_novel)],
         num_base=num_base,
         stream_hash=f"blob-stream-{seed}",
+    )
+
+
+def _blob_single_stage(
+    num_base: int = 4,
+    num_novel: int = 3,
+    *,
+    per_class: int = 24,
+    spread: float = 0.5,
+    seed: int = 0,
+    given: bool = True,
+    with_test: bool = True,
+    relabel: Callable[[np.ndarray], np.ndarray] = np.copy,
+    retell: Callable[[np.ndarray], np.ndarray] = np.copy,
+) -> Any:
+    """Half of each of the first blobs labeled, all others not, in one stage; class k has row k.
+
+    `relabel` changes the labels that are shown, `retell` the truth of the others.
+    """
+    from cgcd.stages import SingleStageScenario, Stage, stage_dataset
+    from cgcd.vocabulary import UNLABELED
+
+    generator = np.random.default_rng(seed)
+    total = num_base + num_novel
+    corners = np.sign(generator.standard_normal((total, 16)))
+    classes = generator.permutation(np.repeat(np.arange(total), per_class))
+    test_classes = np.repeat(np.arange(total), per_class // 2)
+
+    def drawn(rows: np.ndarray) -> torch.Tensor:
+        noisy = corners[rows] + spread * generator.standard_normal((len(rows), 16))
+        return torch.as_tensor(noisy, dtype=torch.float32)
+
+    images, test_images = drawn(classes), drawn(test_classes)
+    turn = np.array([(classes[:i] == row).sum() for i, row in enumerate(classes)])
+    labeled = (classes < num_base) & (turn % 2 == 0)
+    shown = np.full(len(classes), UNLABELED)
+    shown[labeled] = relabel(classes[labeled])
+
+    def stage(source: Any, which: np.ndarray, labels: np.ndarray, told: int | None) -> Any:
+        views = {"train_transform": _NoisyCopies(0.5), "eval_transform": _as_it_is}
+        return Stage(stage_dataset(source, which, labels, **views), 0, told)
+
+    everything, others = np.arange(len(classes)), np.flatnonzero(~labeled)
+    tests = stage(test_images, np.arange(len(test_classes)), test_classes, None)
+    return SingleStageScenario(
+        stage(images, everything, shown, num_novel if given else None),
+        stage(images, others, retell(classes[others]), None),
+        tests if with_test else None,
+        name="blobs_gcd",
+        class_names=[f"blob {row}" for row in range(total)],
+        num_base=num_base,
+        num_novel="given" if given else "estimate",
+        stream_hash=f"blobs-gcd-{seed}",
     )

@@ -28,6 +28,7 @@ LAYERS = {  # the longest prefix counts; the bare package `cgcd` is a version an
     "strategies": 4,
     "cgcd.cli": 5,
     "cgcd.live": 5,
+    "cgcd.live_inputs": 5,
     "cgcd.__main__": 5,
 }
 FORBIDDEN = {  # third parties that a layer must not know

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -16,6 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cgcd.vocabulary import InputError
+
+_NO_TEXTS = {"true", "false", "null", "nan", "inf"}  # words that mean something else unquoted
+
+_SWEEPS = {
+    "run": "add -m: cgcd run -m ...",
+    "tune": "give the values to try as tune.grid.KEY=[1,2]",
+}
 
 
 def config_dir() -> Path:
@@ -32,11 +41,12 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
-def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+def compose_run(overrides: Sequence[str], name: str = "run") -> tuple[DictConfig, dict[str, str]]:
     """The composed config and the chosen file of every group.
 
     Args:
         overrides: Hydra overrides as typed, without sweeps.
+        name: of the command and of the file that it composes.
 
     Raises:
         InputError: naming the wrong key or choice and the nearest valid one.
@@ -46,11 +56,11 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
         _check_choices(parsed)
     for override in parsed:
         if override.is_sweep_override():
-            raise InputError(f"{override.input_line} is a sweep; add -m: cgcd run -m ...")
+            raise InputError(f"{override.input_line} is a sweep; {_SWEEPS[name]}")
     try:
-        config = _compose(overrides)
+        config = _compose(overrides, name)
     except (HydraException, OmegaConfBaseException) as error:
-        _explain(parsed, error)
+        _explain(parsed, error, name)
     chosen = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -86,10 +96,49 @@ def first_lines(error: Exception) -> str:
     return "; ".join([line for line in lines if line and not line.endswith(":")][:2])
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    """A copy of a config with other values at some dotted keys.
+
+    Raises:
+        InputError: naming a key that is not there, and the nearest that is.
+    """
+    changed = copy.deepcopy(config)
+    plain = OmegaConf.to_container(config, resolve=False)
+    keys = set(_dotted(plain))
+    for key, value in values.items():
+        if key not in keys:
+            raise InputError(
+                f"there is no key {key!r} to set{_nearest(key, sorted(keys))}; "
+                "cgcd run --cfg job prints all of them"
+            )
+        parent, _, last = key.rpartition(".")
+        OmegaConf.select(changed, parent)[last] = value
+    return changed
+
+
+def value_text(value: Any) -> str:
+    """A value as an override on the command line has it.
+
+    >>> value_text([0.001, True, None, "a b"])
+    "[0.001,true,null,'a b']"
+    """
+    if isinstance(value, str):
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        plain = re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in _NO_TEXTS
+        return value if plain else f"'{quoted}'"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{value_text(v)}" for key, v in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ",".join(map(value_text, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    return repr(value)
+
+
+def _compose(overrides: Sequence[str], name: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose("run", overrides=list(overrides), return_hydra_config=True)
+        return compose(name, overrides=list(overrides), return_hydra_config=True)
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -118,27 +167,27 @@ def _check_choices(overrides: Sequence[Override]) -> None:
                 )
 
 
-def _explain(overrides: Sequence[Override], error: Exception) -> NoReturn:
+def _explain(overrides: Sequence[Override], error: Exception, name: str) -> NoReturn:
     """Turn Hydra's complaint into one sentence."""
     groups = [p for p in overrides if (config_dir() / p.key_or_group).is_dir()]
-    keys = _keys([str(p.input_line) for p in groups])
+    keys = _keys([str(p.input_line) for p in groups], name)
     for override in overrides:
         key = override.key_or_group
         is_group = (config_dir() / key).is_dir()
         if not is_group and not override.is_add() and key not in keys:
             raise InputError(
                 f"{override.input_line}: there is no key {key!r}{_nearest(key, keys)}; "
-                "cgcd run --cfg job prints all of them"
+                f"cgcd {name} --cfg job prints all of them"
             ) from error
     raise InputError(f"the config does not compose: {first_lines(error)}") from error
 
 
-def _keys(groups: Sequence[str]) -> list[str]:
+def _keys(groups: Sequence[str], name: str) -> list[str]:
     """All keys under the chosen groups, or under the default ones where those do not compose."""
     try:
-        config = _compose(groups)
+        config = _compose(groups, name)
     except HydraException:
-        config = _compose([])
+        config = _compose([], name)
     return list(_dotted(OmegaConf.to_container(config, resolve=False)))
 
 

@@ -19,6 +19,11 @@ log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
 PICTURE = "stage_curves.png"
+COUNTS_PICTURE = "class_counts.png"
+TUNING = "tune.json"
+LIVE = "live"
+LIVE_LOCK = f"{LIVE}/.lock"
+"""Held by whoever answers with the run and writes its book."""
 
 _NO_RESULT_KEYS = (
     ("device",),
@@ -33,7 +38,7 @@ _NO_RESULT_KEYS = (
 )
 
 
-def run_folder(content: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
+def run_folder(content: Mapping[str, Any], chosen: Mapping[str, str], front: str = "") -> Path:
     """`<scenario>-<strategy>-s<seed>-<8 hex digits>` under `runs_root`.
 
     The digits are a hash of every value that changes results, so that the same command finds its
@@ -42,7 +47,16 @@ def run_folder(content: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
     Args:
         content: the config as plain data.
         chosen: file of every group.
+        front: of the name.
     """
+    hashed = result_content(content)
+    digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{front}{chosen['scenario']}-{chosen['strategy']}-s{content['seed']}-{digest}"
+    return Path(content["runs_root"]) / name
+
+
+def result_content(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values of a config, as plain data, that change results."""
     hashed: Any = copy.deepcopy(dict(content))
     for *parents, key in _NO_RESULT_KEYS:
         part = hashed
@@ -52,32 +66,38 @@ def run_folder(content: Mapping[str, Any], chosen: Mapping[str, str]) -> Path:
     root = hashed["scenario"].get("data_root")
     if root is not None:
         hashed["scenario"]["data_root"] = str(Path(root).resolve())
-    digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
-    name = f"{chosen['scenario']}-{chosen['strategy']}-s{content['seed']}-{digest}"
-    return Path(content["runs_root"]) / name
+    return hashed
 
 
-def stored_results(folder: Path) -> dict[str, Any] | None:
+def stored_results(
+    folder: Path, name: str = RESULTS, parts: tuple[str, ...] = ("finished", "stages")
+) -> dict[str, Any] | None:
     """`results.json` of a folder; None where there is none, or none that can be read.
+
+    Args:
+        folder: of a run.
+        name: of another file to read in its place.
+        parts: keys without whose values the file is not finished.
 
     Raises:
         InputError: if a newer version wrote it.
     """
-    path = folder / RESULTS
+    path = folder / name
     if not path.is_file():
         return None
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        version, parts = stored["schema_version"], (stored["finished"], stored["stages"])
+        version, finished = stored["schema_version"], all([stored[part] for part in parts])
+        newer = version > SCHEMA_VERSION
     except (ValueError, KeyError, TypeError, OSError) as error:
         log.warning("%s is damaged (%s); it is written again", path, error)
         return None
-    if version > SCHEMA_VERSION:
+    if newer:
         raise InputError(
             f"{path} has schema version {version} and this cgcd reads up to {SCHEMA_VERSION}; use "
             "the newer cgcd or set overwrite=true"
         )
-    return stored if all(parts) else None
+    return stored if finished else None
 
 
 def take_folder(folder: Path, config_text: str, overwrite: bool) -> None:
@@ -86,16 +106,14 @@ def take_folder(folder: Path, config_text: str, overwrite: bool) -> None:
     Only what runs leave is removed, nothing else.
 
     Raises:
-        InputError: if another run is in it, or it cannot be written.
+        InputError: if another run is in it, a live writer answers with what is to be removed, or it
+            cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock").acquire(timeout=0):
             if overwrite:
-                for name in ("checkpoints", "predictions", "tensorboard", "live"):
-                    shutil.rmtree(folder / name, ignore_errors=True)
-                for name in (RESULTS, "metrics.csv", "skipped.csv", PICTURE):
-                    (folder / name).unlink(missing_ok=True)
+                _empty(folder)
             (folder / "config.yaml").write_text(config_text, encoding="utf-8")
     except Timeout as error:
         raise InputError(
@@ -105,3 +123,34 @@ def take_folder(folder: Path, config_text: str, overwrite: bool) -> None:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}); set runs_root=<a folder of yours>"
         ) from error
+
+
+def _empty(folder: Path) -> None:
+    if not (folder / LIVE).is_dir():
+        _remove_run(folder)
+        return
+    try:
+        with FileLock(folder / LIVE_LOCK).acquire(timeout=0):
+            _remove_run(folder)
+    except Timeout as error:
+        raise InputError(
+            f"a process answers with {folder} (open_run); close it there, or give another runs_root"
+        ) from error
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove what a run leaves; first what says that it is finished, for the rest may fail."""
+    for name in (
+        RESULTS,
+        "metrics.csv",
+        "skipped.csv",
+        PICTURE,
+        COUNTS_PICTURE,
+        TUNING,
+        "table.csv",
+    ):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("checkpoints", "predictions", "tensorboard", "trials"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (folder / LIVE).glob("*.safetensors*"):  # the lock stays, for it is held
+        path.unlink()

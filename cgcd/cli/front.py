@@ -22,12 +22,15 @@ from cgcd.vocabulary import InputError
 _FOREIGN_CONFIGS = ("-cd", "--config-dir", "-cp", "--config-path", "-cn", "--config-name")
 
 
-def through_hydra(arguments: Sequence[str], execute: Callable[[Any, dict[str, str]], int]) -> int:
+def through_hydra(
+    arguments: Sequence[str], execute: Callable[[Any, dict[str, str]], int], name: str = "run"
+) -> int:
     """Let Hydra read flags and sweeps; every job of a sweep runs, also after one that failed.
 
     Args:
         arguments: everything after `cgcd run`.
         execute: runs one composed config.
+        name: of the command and of the file that it composes.
 
     Returns:
         0, or 2 if a job could not be run, which was said where it happened.
@@ -42,7 +45,7 @@ def through_hydra(arguments: Sequence[str], execute: Callable[[Any, dict[str, st
     if not any(flag.split("=")[0] in _FOREIGN_CONFIGS for flag in flags):
         overrides = [a for a in arguments if a[:1] in ("+", "~") or ("=" in a and a[0] != "-")]
         for single in without_sweeps(overrides):
-            check_settings(*compose_run(single))
+            check_settings(*compose_run(single, name))
 
     failed = []
 
@@ -58,12 +61,12 @@ def through_hydra(arguments: Sequence[str], execute: Callable[[Any, dict[str, st
             if state.runtime.choices["hydra/launcher"] != "basic":
                 raise  # from another process nothing else comes back
 
-    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="run")(job)
+    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)
     with tempfile.TemporaryDirectory() as scratch:
         more = []
         if is_sweep and "hydra.sweep.dir" not in "".join(arguments):
             more.append(f"hydra.sweep.dir={scratch}")  # Hydra writes its multirun.yaml there
-        with _command_line([*arguments, *more]):
+        with _command_line([f"cgcd {name}", *arguments, *more]):
             try:
                 main()
             except InputError:
@@ -77,9 +80,9 @@ def through_hydra(arguments: Sequence[str], execute: Callable[[Any, dict[str, st
 
 @contextmanager
 def _command_line(arguments: Sequence[str]) -> Iterator[None]:
-    """Inside, Hydra finds these arguments and hands its errors on instead of printing them."""
+    """Inside, Hydra finds this command and hands its errors on instead of printing them."""
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["cgcd run", *arguments], "1"
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = list(arguments), "1"
     try:
         yield
     finally:

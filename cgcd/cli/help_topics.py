@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-TOPICS = ("configs", "metrics", "results", "resume", "scenarios", "strategies", "streams")
+TOPICS = ("configs", "metrics", "results", "resume", "scenarios", "strategies", "streams", "tune")
 
 
 def topic(name: str) -> str:

@@ -16,6 +16,7 @@ cgcd {cgcd.__version__} - continual category discovery
   cgcd run experiment=NAME data_root=DIR     a published recipe
   cgcd run -m seed=0,1,2                     several runs (Hydra multirun)
   cgcd run --help                            every choice and every key
+  cgcd tune strategy=NAME scenario=NAME      compare settings on hidden known classes
   cgcd help TOPIC                            {", ".join(TOPICS)}
   cgcd --version
 """
@@ -37,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from cgcd.cli.run import run
 
         return run(arguments[1:])
-    return _complain(f"cgcd does not know {command!r}; wanted run or help: see cgcd --help")
+    if command == "tune":
+        from cgcd.cli.tune import tune
+
+        return tune(arguments[1:])
+    return _complain(f"cgcd does not know {command!r}; wanted run, tune or help: see cgcd --help")
 
 
 def _help(names: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,16 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cgcd.cli.configs import first_lines
 from cgcd.engine import (
     Baselines,
     DiscoveryStrategy,
+    NoveltyMetrics,
     Recipe,
     RunResult,
+    StageMetric,
     discovery_evaluator,
     run_stages,
 )
@@ -33,14 +35,6 @@ from cgcd.vocabulary import InputError
 
 log = logging.getLogger(__name__)
 
-_TRUSTED = (
-    "cgcd.",
-    "scenarios.",
-    "strategies.",
-    "torch.optim.",
-    "torchvision.transforms.",
-    "avalanche.training.plugins.",
-)
 _THREADS = torch.get_num_threads()  # before a run of a sweep changes it
 _SMALL_MODEL = 5_000_000  # below, more than one thread on a CPU costs more than it gives
 
@@ -62,13 +56,23 @@ class Parts:
     progress: ConsoleProgress
 
     @classmethod
-    def build(cls, config: DictConfig, folder: Path) -> Parts:
+    def build(
+        cls,
+        config: DictConfig,
+        folder: Path,
+        inner: Callable[[DiscoveryScenario], DiscoveryScenario] | None = None,
+    ) -> Parts:
         """Build all parts; nothing is written before all of them stand.
+
+        Args:
+            config: composed and checked.
+            folder: of the run.
+            inner: makes of the scenario the one to run on; None: that itself.
 
         Raises:
             InputError: if any part refuses its arguments.
         """
-        device = _device(config.device)
+        device = usable_device(config.device)
         config.strategy.device = str(device)
         if config.model.get("pretrained"):
             log.info(
@@ -78,10 +82,14 @@ class Parts:
             model: GCDModel = instantiated(config.model, "model")
         _set_threads(config.torch_threads, model, device)
         scenario: DiscoveryScenario = instantiated(config.scenario, "scenario", inputs=model.inputs)
+        if inner is not None:
+            scenario = inner(scenario)
         tensorboard = None
         if config.tracking.get("_target_"):
             tensorboard = instantiated(config.tracking, "tracking", folder=folder / "tensorboard")
-        more = [Baselines()] if config.baselines else []
+        more: list[StageMetric] = [Baselines()] if config.baselines else []
+        if config.get("outliers"):
+            more.append(NoveltyMetrics(_outliers(config.outliers, scenario, model)))
         progress = ConsoleProgress()
         loggers = [logger for logger in (tensorboard, progress) if logger is not None]
         strategy: DiscoveryStrategy = instantiated(
@@ -122,7 +130,7 @@ class Parts:
                 self.tensorboard.close()
 
 
-def instantiated(config: DictConfig, part: str, **more: Any) -> Any:
+def instantiated(config: Mapping[str, Any] | DictConfig, part: str, **more: Any) -> Any:
     """What the config's `_target_` makes, with what its constructor complains of as the message.
 
     `more` are live objects, which Hydra would turn into configs if it were to pass them on.
@@ -144,27 +152,21 @@ def instantiated(config: DictConfig, part: str, **more: Any) -> Any:
         raise InputError(f"{part} cannot be built: {reason}") from error
 
 
-def check_targets(config: Any, trust_code: bool) -> None:
-    """Refuse a config that came from elsewhere and names a class of a foreign package.
+def _outliers(config: DictConfig, scenario: DiscoveryScenario, model: GCDModel) -> Any:
+    if scenario.setting == "online":
+        raise InputError(
+            f"outliers are measured after a stage and {scenario.name} is answered sample by sample;"
+            " leave outliers=... out or take a staged scenario"
+        )
+    return instantiated(config, "outliers", inputs=model.inputs)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes an accelerator where there is one.
 
     Raises:
-        InputError: naming the class.
+        InputError: if it is none that can be used here.
     """
-    plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
-    nodes = plain.values() if isinstance(plain, dict) else plain
-    if isinstance(plain, dict) and "_target_" in plain:
-        target = str(plain["_target_"])
-        if not trust_code and not target.startswith(_TRUSTED):
-            raise InputError(
-                f"the stored config names {target}, which is none of ours; look at it, then open "
-                "the run with trust_code=True"
-            )
-    for node in nodes if isinstance(plain, dict | list) else ():
-        if isinstance(node, dict | list):
-            check_targets(node, trust_code)
-
-
-def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

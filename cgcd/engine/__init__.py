@@ -2,12 +2,17 @@
 
 from cgcd.engine.baselines import Baselines
 from cgcd.engine.batch import Batch, StageOutputs
+from cgcd.engine.candidates import grid_candidates
 from cgcd.engine.evaluation import DiscoveryMetrics, LossTerms, StageMetric, discovery_evaluator
+from cgcd.engine.hidden import hidden_class_scenario
+from cgcd.engine.loading import half_labeled
 from cgcd.engine.loop import run_stages
+from cgcd.engine.novelty import NoveltyMetrics
 from cgcd.engine.online import OnlineStrategy
 from cgcd.engine.optimization import Recipe, WarmedCosine, parameter_groups
-from cgcd.engine.results import RunResult, StreamResult
+from cgcd.engine.results import RunResult, SingleStageResult, StreamResult
 from cgcd.engine.strategy import DiscoveryStrategy
+from cgcd.engine.tuning import Trial, TuningResult, tune
 from cgcd.engine.warmup import WarmUp
 
 __all__ = [
@@ -16,15 +21,23 @@ __all__ = [
     "DiscoveryMetrics",
     "DiscoveryStrategy",
     "LossTerms",
+    "NoveltyMetrics",
     "OnlineStrategy",
     "Recipe",
     "RunResult",
+    "SingleStageResult",
     "StageMetric",
     "StageOutputs",
     "StreamResult",
+    "Trial",
+    "TuningResult",
     "WarmUp",
     "WarmedCosine",
     "discovery_evaluator",
+    "grid_candidates",
+    "half_labeled",
+    "hidden_class_scenario",
     "parameter_groups",
     "run_stages",
+    "tune",
 ]

@@ -7,6 +7,11 @@
   has classes.
 - `floor/leader`, on a stream: leader clustering of untrained codes of the same features, at the
   method's own code length and radius.
+
+Where stage 0 is mixed no model was trained on the labeled classes alone, so there
+`bound/closed_set` is the nearest class mean of the labeled samples in the features the run started
+from, which discovers nothing either; the new means of `floor/nearest_mean` come from its unlabeled
+samples.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from avalanche.evaluation.metric_results import MetricValue
 from torch import Tensor
 
 from cgcd.discovery import kmeans, pinned_kmeans
-from cgcd.engine.evaluation import StageMetric
+from cgcd.engine.evaluation import StageMetric, classes_before
 from cgcd.engine.seeding import torch_generator
 from cgcd.memory import HashCodebook, pack
 from cgcd.metrics import closed_set_accuracy, joint_accuracy, perfect_closed_set
@@ -35,6 +40,7 @@ class Baselines(StageMetric):
         start: tail that the run started from (after a warm-up, if there was one).
         closed: tail and head after the base stage.
         means: class means in the start features, (K, D), unit rows.
+        mixed: stage 0 held labeled and unlabeled samples.
     """
 
     def __init__(self) -> None:
@@ -42,21 +48,23 @@ class Baselines(StageMetric):
         self.start: TailSnapshot | None = None
         self.closed: TailSnapshot | None = None
         self.means = torch.empty(0)
+        self.mixed = False
 
     @torch.no_grad()
     def before_training_exp(self, strategy: Any) -> None:
         if strategy.stage_index == 0:
             self.start = strategy.model.snapshot()
         features, labels = self._features(strategy)
+        hidden = labels == UNLABELED
         if strategy.stage_index == 0:
-            classes = strategy.model.num_classes
-            sums = torch.zeros(classes, features.shape[1])
-            shown = labels != UNLABELED
-            sums.index_add_(0, labels[shown], features[shown])
+            self.mixed = bool(hidden.any())
+            sums = torch.zeros(strategy.num_base, features.shape[1])
+            sums.index_add_(0, labels[~hidden], features[~hidden])
             self.means = F.normalize(sums, dim=-1)
-        else:
-            count = strategy.model.num_classes - len(self.means)
-            fresh = pinned_kmeans(features, self.means, count, seed=strategy.seed)
+        count = strategy.model.num_classes - len(self.means)
+        if count:
+            others = features[hidden] if strategy.stage_index == 0 else features
+            fresh = pinned_kmeans(others, self.means, count, seed=strategy.seed)
             self.means = torch.cat([self.means, F.normalize(fresh, dim=-1)])
 
     @torch.no_grad()
@@ -67,6 +75,10 @@ class Baselines(StageMetric):
     def before_eval(self, strategy: Any) -> None:
         self.reset()
         self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._true_known = 0
+
+    def before_eval_exp(self, strategy: Any) -> None:
+        self._true_known = max(self._true_known, classes_before(strategy))
 
     @torch.no_grad()
     def after_eval_iteration(self, strategy: Any) -> None:
@@ -75,7 +87,10 @@ class Baselines(StageMetric):
             return
         trunk = strategy.mb_trunk.unsqueeze(1)
         start = F.normalize(self.start.features(trunk)[:, 0], dim=-1).cpu()
-        guess = self.closed.logits(trunk)[:, 0].argmax(-1).cpu()
+        if self.mixed:
+            guess = (start @ self.means[: strategy.num_base].T).argmax(-1)
+        else:
+            guess = self.closed.logits(trunk)[:, 0].argmax(-1).cpu()
         self._parts.append((start, guess, strategy.mb_y.cpu()))
 
     def after_eval(self, strategy: Any) -> list[MetricValue] | None:
@@ -85,7 +100,8 @@ class Baselines(StageMetric):
         truth = targets.numpy()
         if (truth == UNLABELED).any():
             return None
-        base, known = strategy.num_base, strategy.num_known or strategy.num_base
+        base = strategy.num_base
+        known = max(base, self._true_known)
         nearest = (features @ self.means.T).argmax(-1).numpy()
         num_clusters = min(strategy.model.num_classes, len(features))
         clusters = kmeans(features, num_clusters, seed=strategy.seed, num_starts=10).labels.numpy()
@@ -110,6 +126,13 @@ class Baselines(StageMetric):
     def tensors(self) -> dict[str, Tensor]:
         """What changes from stage to stage."""
         return {"means": self.means}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "mixed": self.mixed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.mixed = state.get("mixed", False)
 
     def restore(
         self, start: TailSnapshot, closed: TailSnapshot, tensors: dict[str, Tensor]

@@ -24,6 +24,7 @@ from torch import Tensor
 from cgcd.engine.baselines import Baselines
 from cgcd.engine.cache import write_tensors
 from cgcd.engine.evaluation import LossTerms, StageMetric, stage_metrics
+from cgcd.engine.novelty import NoveltyMetrics
 from cgcd.models import TailSnapshot
 from cgcd.vocabulary import SCHEMA_VERSION, InputError
 
@@ -67,6 +68,9 @@ def save_stage(strategy: Any, folder: Path, extra: dict[str, Any]) -> None:
     }
     for baselines in _baselines(strategy):
         tensors |= {f"baselines.{name}": t for name, t in baselines.tensors().items()}
+    for novelty in _novelty(strategy):
+        if strategy.stage_index == 0:  # no later stage changes them
+            tensors |= {f"novelty.{name}": t for name, t in novelty.tensors().items()}
     plugins: dict[str, dict[str, Any]] = {}
     for name, plugin in _stateful(strategy).items():
         kept = plugin.state_dict()
@@ -200,6 +204,14 @@ def restore(strategy: Any, checkpoint: Checkpoint, folder: Path) -> None:
                 "another folder"
             )
         baselines.restore(start, closed, kept)
+    for novelty in _novelty(strategy):
+        kept = _part(base, "novelty")
+        if not kept:
+            raise InputError(
+                f"the run in {folder.parent} was made without outliers; leave them out or give "
+                "another folder"
+            )
+        novelty.restore(kept)
 
 
 def _start_of_run(strategy: Any) -> dict[str, Tensor]:
@@ -260,3 +272,7 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 def _baselines(strategy: Any) -> list[Baselines]:
     return [metric for metric in stage_metrics(strategy) if isinstance(metric, Baselines)]
+
+
+def _novelty(strategy: Any) -> list[NoveltyMetrics]:
+    return [metric for metric in stage_metrics(strategy) if isinstance(metric, NoveltyMetrics)]

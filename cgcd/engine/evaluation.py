@@ -92,8 +92,10 @@ class DiscoveryMetrics(StageMetric):
     def before_eval(self, strategy: Any) -> None:
         self.reset()
         self._parts: list[tuple[np.ndarray, ...]] = []
+        self._true_known = 0
 
     def before_eval_exp(self, strategy: Any) -> None:
+        self._true_known = max(self._true_known, classes_before(strategy))
         ids = getattr(strategy.experience.dataset, "sample_id", None)
         count = len(strategy.experience.dataset)
         self._ids = np.arange(count) if ids is None else np.asarray(list(ids))
@@ -118,15 +120,26 @@ class DiscoveryMetrics(StageMetric):
     def _compute(self, strategy: Any) -> dict[str, float]:
         base, known = strategy.num_base, strategy.num_known or strategy.num_base
         total = strategy.model.num_classes
-        row: dict[str, float] = {
+        estimated = strategy.num_novel == "estimate"
+        counts: dict[str, float] = {
             "stage/num_classes": total,
             "stage/num_known": known,
-            "stage/num_novel_given": total - known,
-            "stage/found": num_found(self.predictions, total),
+            f"stage/num_novel_{'estimated' if estimated else 'given'}": total - known,
         }
+        found, origin = num_found(self.predictions, total), strategy.experience.origin_stream
+        if getattr(getattr(origin, "benchmark", None), "setting", None) != "single_stage":
+            row = {**counts, "stage/found": found}
+        else:  # two parts of one stage: what both share is told once
+            row = {**(counts if origin.name == "unlabeled" else {}), "count/found": found}
         if (self.targets == UNLABELED).any():
             return row
         truth, guess = self.targets, self.predictions
+        known = max(base, self._true_known)
+        if estimated and counts.keys() <= row.keys():
+            novel = len(np.unique(truth[truth >= known]))
+            row["stage/num_novel_true"] = novel
+            if novel:
+                row["stage/count_error"] = abs(total - strategy.num_known - novel) / novel
         row |= _family("accuracy", joint_accuracy(guess, truth, base, known))
         row |= _family("held", held_accuracy(guess, truth, base, known))
         row |= _family("greedy", greedy_accuracy(guess, truth, truth < known))
@@ -193,6 +206,22 @@ def discovery_evaluator(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No loggers specified")
         return EvaluationPlugin(*metrics, loggers=list(loggers), collect_all=False)
+
+
+def classes_before(strategy: Any) -> int:
+    """True classes met before the current stage, as far as the experience under evaluation tells.
+
+    Where the number of novel classes was estimated or given wrongly, rows of the head are not
+    classes, and only the evaluated stream can tell which classes are known: those of the test
+    stages before the last one trained on.
+    """
+    rows = strategy.num_known or strategy.num_base
+    if strategy.num_novel == "given" or strategy.stage_index == 0:
+        return rows
+    experience = strategy.experience
+    if experience.current_experience >= strategy.stage_index:
+        return 0
+    return 1 + max(experience.dataset.targets, default=-1)
 
 
 def stage_metrics(strategy: Any) -> list[StageMetric]:

@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from cgcd.engine.seeding import Draw, drawing, numpy_generator
+from cgcd.vocabulary import UNLABELED
 
 Order = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """From visible labels (N,) and a generator, the rows of one epoch in order."""
@@ -20,8 +21,34 @@ def shuffled(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return generator.permutation(len(labels))
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (row, epoch).
+def half_labeled(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """As many draws with replacement as there are rows (N,), half of them labeled in expectation.
+
+    Each of the N_l labeled rows has weight 1 and each of the N_u unlabeled ones N_l / N_u, which is
+    a fair coin between the two groups and then any row of the group alike. Where one group is empty
+    every row comes once, in random order.
+
+    Args:
+        labels: visible labels, `UNLABELED` where hidden, (N,).
+        generator: of the epoch.
+
+    Source: the sampler of Vaze et al., GCD, CVPR 2022, that SimGCD (Wen et al., ICCV 2023) and
+    ProtoGCD (Ma et al., TPAMI 2025) train with.
+    """
+    shown = np.asarray(labels) != UNLABELED
+    labeled, unlabeled = np.flatnonzero(shown), np.flatnonzero(~shown)
+    if not len(labeled) or not len(unlabeled):
+        return shuffled(labels, generator)
+    size = len(shown)
+    return np.where(
+        generator.random(size) < 0.5,
+        labeled[generator.integers(len(labeled), size=size)],
+        unlabeled[generator.integers(len(unlabeled), size=size)],
+    )
+
+
+class EpochBatches(Sampler[list[tuple[int, ...]]]):
+    """Batches of (row, epoch), or of (row, epoch, n) where a row comes again for the n-th time.
 
     Args:
         labels: visible labels, (N,).
@@ -43,10 +70,15 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.smallest = batch_size if drop_last else min(2, batch_size)
         self.epoch = 0
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         rows = self._rows()
+        repeats = _repeats(rows)
         for start in range(0, len(rows) - self.smallest + 1, self.batch_size):
-            yield [(int(row), self.epoch) for row in rows[start : start + self.batch_size]]
+            part = slice(start, start + self.batch_size)
+            yield [
+                (row, self.epoch, again) if again else (row, self.epoch)
+                for row, again in zip(rows[part].tolist(), repeats[part].tolist(), strict=True)
+            ]
 
     def __len__(self) -> int:
         return len(range(0, len(self._rows()) - self.smallest + 1, self.batch_size))
@@ -59,7 +91,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
 
 class DrawnViews(Dataset):
-    """A stage's data set read with (row, epoch) keys: image, label, sample id, task label.
+    """A stage's data set read with the keys of `EpochBatches`: image, label, sample id, task label.
 
     The task label is there and last whatever the data set, for stock code reads the last part of a
     batch as one.
@@ -73,8 +105,18 @@ class DrawnViews(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]:
-        row, epoch = key
-        with drawing(replace(self.draw, epoch=epoch)):
+    def __getitem__(self, key: tuple[int, ...]) -> tuple[Any, ...]:
+        row, epoch, *again = key
+        with drawing(replace(self.draw, epoch=epoch, repeat=again[0] if again else 0)):
             image, label, *rest = self.dataset[row]
         return image, label, int(self.ids[row]), *(rest or (0,))
+
+
+def _repeats(rows: np.ndarray) -> np.ndarray:
+    """How often each entry occurs before its place, (N,)."""
+    order = np.argsort(rows, kind="stable")
+    ranked = rows[order]
+    first = np.searchsorted(ranked, ranked)
+    repeats = np.empty(len(rows), dtype=np.int64)
+    repeats[order] = np.arange(len(rows)) - first
+    return repeats

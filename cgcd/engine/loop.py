@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -15,13 +13,26 @@ from filelock import FileLock, Timeout
 from cgcd.engine.cache import write_text
 from cgcd.engine.checkpoint import save_stage
 from cgcd.engine.evaluation import DiscoveryMetrics, stage_metrics
+from cgcd.engine.predictions import predictions_csv
 from cgcd.engine.results import RESULTS, RunResult
 from cgcd.engine.resume import identity, resume
+from cgcd.engine.single_stage import run_single_stage
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.stream import run_stream
-from cgcd.engine.tables import guarded, metrics_csv
+from cgcd.engine.tables import metrics_csv
 from cgcd.stages import DiscoveryScenario
 from cgcd.vocabulary import InputError
+
+_SCENARIOS = {
+    "continual": "scenario=digits",
+    "single_stage": "scenario=digits_gcd",
+    "online": "scenario=digits_online",
+}
+_STRATEGIES = {
+    "continual": "strategy=happy",
+    "single_stage": "strategy=simgcd",
+    "online": "strategy=phe or strategy=smile",
+}
 
 
 def run_stages(
@@ -36,7 +47,8 @@ def run_stages(
 
     With a folder every stage leaves a checkpoint, `metrics.csv`, `results.json` and the
     predictions, and the same call goes on after the last whole stage. The weights that go on are
-    the last ones. An on-line scenario is trained on once, then answered; see `run_stream`.
+    the last ones. An on-line scenario is trained on once, then answered, see `run_stream`; one of a
+    single stage is measured in two parts, see `run_single_stage`.
 
     Args:
         strategy: fresh; a stored state is put into it.
@@ -62,7 +74,7 @@ def run_stages(
     }
     check_setting(strategy, scenario)
     _check_counts(strategy, scenario)
-    _run = run_stream if scenario.setting == "online" else _run_stages
+    _run: Any = _RUNS[scenario.setting]
     if folder is None:
         return _run(strategy, scenario, None, known, on_stage)
     folder = Path(folder)
@@ -84,10 +96,11 @@ def check_setting(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> N
         InputError: naming both.
     """
     if scenario.setting not in strategy.settings:
-        mends = {"online": "strategy=phe or strategy=smile", "continual": "scenario=digits_online"}
+        others = ", ".join(_SCENARIOS[setting] for setting in sorted(strategy.settings))
         raise InputError(
             f"{type(strategy).__name__} is for the setting {', '.join(sorted(strategy.settings))} "
-            f"and {scenario.name} is {scenario.setting}; take {mends[scenario.setting]}"
+            f"and {scenario.name} is {scenario.setting}; take {_STRATEGIES[scenario.setting]}, or "
+            f"{others}"
         )
 
 
@@ -99,9 +112,9 @@ def _run_stages(
     on_stage: Callable[[Mapping[str, float]], None] | None,
 ) -> RunResult:
     rows = [] if folder is None else resume(strategy, scenario, folder / "checkpoints")
-    for row in rows:
+    for stored in rows:
         if on_stage is not None:
-            on_stage(row)
+            on_stage(stored)
     for stage in scenario.train_stream[len(rows) :]:
         started = time.perf_counter()
         strategy.train(stage)
@@ -130,47 +143,35 @@ def _store(
     for metric in stage_metrics(strategy):
         if isinstance(metric, DiscoveryMetrics):
             path = folder / "predictions" / f"stage_{strategy.stage_index}.csv"
-            write_text(path, _predictions_csv(strategy, scenario, metric))
+            write_text(path, predictions_csv(metric, scenario.class_names, strategy.num_base))
     extra = {"identity": identity(strategy, scenario), "rows": list(result.rows)}
     save_stage(strategy, folder / "checkpoints", extra)
     write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
 
 
-def _predictions_csv(
-    strategy: DiscoveryStrategy, scenario: DiscoveryScenario, metric: DiscoveryMetrics
-) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sample", "true_class", "category", "category_name", "is_new", "confidence"])
-    names = [guarded(name) for name in scenario.class_names]
-    columns = (metric.sample_ids, metric.targets, metric.predictions, metric.confidences)
-    for sample, target, category, confidence in zip(*columns, strict=True):
-        is_new = int(category) >= strategy.num_base
-        writer.writerow(
-            [
-                sample,
-                names[target] if target >= 0 else "",
-                category,
-                f"new-{category}" if is_new else names[category],
-                int(is_new),
-                f"{confidence:.4f}",
-            ]
-        )
-    return text.getvalue()
-
-
 def _check_counts(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> None:
     if scenario.setting == "online":  # nobody is told, nobody asks
         return
-    silent = [stage.index for stage in scenario.train_stream[1:] if stage.num_novel is None]
+    first = 0 if scenario.setting == "single_stage" else 1
+    silent = [stage.index for stage in scenario.train_stream[first:] if stage.num_novel is None]
     if strategy.num_novel == "given" and silent:
         raise InputError(
             f"num_novel is 'given' but stage {silent[0]} does not tell how many classes are new; "
-            "set num_novel=<number>"
+            "set num_novel=estimate or num_novel=<number>"
         )
 
 
 def _num_novel(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> str:
+    if strategy.num_novel == "estimate":
+        return f"estimated ({strategy.estimator})"
     if isinstance(strategy.num_novel, int):
-        return f"given ({strategy.num_novel} a stage)"
+        each = "" if scenario.setting == "single_stage" else " a stage"
+        return f"given ({strategy.num_novel}{each})"
     return scenario.num_novel
+
+
+_RUNS: dict[str, Any] = {
+    "continual": _run_stages,
+    "single_stage": run_single_stage,
+    "online": run_stream,
+}

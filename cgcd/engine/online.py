@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 from avalanche.core import BasePlugin
 from avalanche.training.plugins import EvaluationPlugin
@@ -122,16 +123,17 @@ class OnlineStrategy(DiscoveryStrategy):
             inputs: under the evaluation transform, (B, C, H, W) or (B, D), or one without B.
 
         Raises:
-            InputError: before the base stage.
+            InputError: before the base stage, or if an input has another shape than the model's,
+                or it or its code is not finite.
         """
-        words = pack(self.codes(inputs) > 0)
+        words = packed(self.codes(inputs))
         if self.book is None:
             self.book = self.new_book()
         return self.book.observe(words)
 
     def look_up(self, inputs: Tensor) -> Assignment:
         """As `observe`, but nothing is remembered; -1 for what would open a category."""
-        words = pack(self.codes(inputs) > 0)
+        words = packed(self.codes(inputs))
         return (self.new_book() if self.book is None else self.book).look_up(words)
 
     @torch.no_grad()
@@ -143,6 +145,10 @@ class OnlineStrategy(DiscoveryStrategy):
             raise InputError(
                 f"an input has the shape {tuple(batch.shape[1:])}; the model takes "
                 f"{self.model.inputs.shape}: use the evaluation transform of the run"
+            )
+        if not batch.isfinite().all():
+            raise InputError(
+                "an input holds nan or an infinite number; leave it out or compute it again"
             )
         found = [self.encode(trunk)[:count].cpu() for trunk, count in self.fixed_batches(batch)]
         return torch.cat(found) if found else torch.empty(0, self.code_length)
@@ -171,3 +177,18 @@ class OnlineStrategy(DiscoveryStrategy):
         return GCDOutput(
             features, features.new_empty(*trunk.shape[:2], 0), self.model.head(features)
         )
+
+
+def packed(codes: Tensor) -> np.ndarray:
+    """Words of real codes (B, L), (B, W) uint64; a bit is set where the value is above 0.
+
+    Raises:
+        InputError: if a value is not finite, for it has no sign that means anything.
+    """
+    finite = codes.isfinite().all(-1)
+    if not finite.all():
+        raise InputError(
+            f"{int((~finite).sum())} of {len(codes)} codes hold nan or an infinite number: an "
+            "input does, or training diverged; mend the input, or train with a lower learning rate"
+        )
+    return pack(codes > 0)

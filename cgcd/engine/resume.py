@@ -55,6 +55,7 @@ def identity(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> dict[s
     """What two runs must share for one to go on where the other stopped."""
     return {
         "stream": scenario.stream_hash,
+        "data": scenario.data_hash,
         "strategy": type(strategy).__name__,
         "seed": strategy.seed,
         "setting": _digest(strategy.plain_settings()),

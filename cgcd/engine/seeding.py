@@ -25,6 +25,8 @@ class Draw:
         seed, stage, epoch: of the run, all >= 0.
         num_views: random views V of one image.
         phase: 0 in a stage's training, 1 in the warm-up.
+        repeat: how often the image was drawn before in this epoch; 0 but for samplers that draw
+            with replacement.
     """
 
     seed: int = 0
@@ -32,6 +34,7 @@ class Draw:
     epoch: int = 0
     num_views: int = 2
     phase: int = 0
+    repeat: int = 0
 
 
 _VIEWS = 1 << 62  # keeps the keys of views apart from those of the composer's draws
@@ -57,10 +60,10 @@ def drawing(draw: Draw) -> Iterator[None]:
 
 
 def uniforms(draw: Draw, sample_id: int, view: int, count: int) -> np.ndarray:
-    """`count` numbers in [0, 1) that depend on (seed, stage, phase, epoch, sample, view) alone."""
+    """`count` numbers in [0, 1), a function of the fields of `draw`, the sample and the view."""
     bits = np.random.Philox(
         key=[draw.seed, _VIEWS + 2 * draw.stage + draw.phase],
-        counter=[0, view, sample_id, draw.epoch],
+        counter=[draw.repeat << 32, view, sample_id, draw.epoch],
     )
     return np.random.Generator(bits).random(count)
 

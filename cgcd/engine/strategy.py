@@ -16,7 +16,9 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from cgcd.discovery import DEFAULT_ESTIMATOR
 from cgcd.engine.batch import Batch, StageOutputs, UnlabeledAware
+from cgcd.engine.counting import NovelCounter, estimated, remember_classes
 from cgcd.engine.evaluation import discovery_evaluator
 from cgcd.engine.loading import DrawnViews, EpochBatches, shuffled
 from cgcd.engine.optimization import Recipe, StagedOptimizer, parameter_groups
@@ -41,12 +43,19 @@ class DiscoveryStrategy(SupervisedTemplate):
     terms are weighed by the recipe; one optimizer object lives for the whole run; all randomness is
     a function of `seed` and the stage; evaluation leaves no trace.
 
+    Attributes:
+        num_base: classes labeled at stage 0; at a mixed stage 0 known before `begin_stage`.
+        num_known: classes met before the stage: rows of the head before `begin_stage`, at a mixed
+            stage 0 the labeled classes, so rows 0 .. num_known - 1 are the known ones.
+
     Args:
         model: the shared model; its head grows, everything else is there from the start.
-        base: recipe of the labeled stage 0.
+        base: recipe of stage 0, labeled or mixed.
         continual: recipe of every later stage.
-        num_novel: how many classes are new at a stage: "given" (the stage tells) or a number, which
-            counts as given too.
+        num_novel: how many classes are new at a stage: "given" (the stage tells), "estimate", or a
+            number, which counts as given too.
+        estimator: what estimates it, one of `cgcd.discovery.ESTIMATORS`.
+        max_novel: most novel classes an estimate may give; None: twice the known ones, at least 10.
         warm_up: supervised start of a backbone that is not pretrained; None for none.
         seed: of all draws, >= 0.
         eval_batch_size: images a step without gradient.
@@ -69,6 +78,8 @@ class DiscoveryStrategy(SupervisedTemplate):
         base: Recipe,
         continual: Recipe,
         num_novel: str | int = "given",
+        estimator: str = DEFAULT_ESTIMATOR,
+        max_novel: int | None = None,
         warm_up: WarmUp | None = None,
         seed: int = 0,
         eval_batch_size: int = 256,
@@ -81,10 +92,10 @@ class DiscoveryStrategy(SupervisedTemplate):
     ) -> None:
         if stock_labels not in ("mask", "use"):
             raise InputError(f"stock_labels is {stock_labels!r}; wanted 'mask' or 'use'")
-        if num_novel != "given" and not (isinstance(num_novel, int) and num_novel >= 1):
+        is_number = isinstance(num_novel, int) and not isinstance(num_novel, bool)
+        if num_novel not in ("given", "estimate") and not (is_number and num_novel >= 1):
             raise InputError(
-                f"num_novel is {num_novel!r}; wanted 'given' or a number >= 1 ('estimate' "
-                "comes with the class-count estimators)"
+                f"num_novel is {num_novel!r}; wanted 'given', 'estimate' or a number of at least 1"
             )
         if eval_batch_size < 1:
             raise InputError(f"eval_batch_size is {eval_batch_size}; wanted at least 1")
@@ -109,6 +120,9 @@ class DiscoveryStrategy(SupervisedTemplate):
         self.model: GCDModel = model.to(self.device)
         self.base, self.continual, self.warm_up = base, continual, warm_up
         self.num_novel = num_novel
+        self.estimator, self.max_novel = estimator, max_novel
+        counter = NovelCounter(model.dim, estimator, max_novel, seed).to(self.device)
+        self.counter = counter if num_novel == "estimate" else None
         self.seed, self.num_workers, self.stock_labels = seed, num_workers, stock_labels
         self.stage_index = -1
         self.epoch = 0
@@ -154,11 +168,12 @@ class DiscoveryStrategy(SupervisedTemplate):
 
     def state_modules(self) -> dict[str, nn.Module]:
         """What a stage changes and a checkpoint must hold, by name."""
-        return {
+        modules: dict[str, nn.Module] = {
             "tail": self.model.backbone.tail,
             "projection": self.model.projection,
             "head": self.model.head,
         }
+        return modules if self.counter is None else {**modules, "counter": self.counter}
 
     def plain_settings(self) -> dict[str, Any]:
         """Constructor arguments that can change a result, by name."""
@@ -183,7 +198,7 @@ class DiscoveryStrategy(SupervisedTemplate):
         return torch_generator(self.seed, max(self.stage_index, 0), *purpose)
 
     def num_labeled_classes(self, stage: Stage) -> int:
-        """Classes of a labeled stage.
+        """Classes with a label at stage 0, be all of its samples labeled or some.
 
         Raises:
             InputError: if the labels are not 0 .. K - 1 with at least one sample each.
@@ -196,21 +211,34 @@ class DiscoveryStrategy(SupervisedTemplate):
             )
         return len(shown)
 
+    def first_classes(self, stage: Stage) -> int:
+        """Rows of the head at stage 0: the labeled classes, at a mixed stage the novel ones too."""
+        novel = self.novel_classes(stage) if getattr(stage, "mixed", False) else 0
+        return self.num_labeled_classes(stage) + novel
+
     def novel_classes(self, stage: Stage) -> int:
         """How many classes the head grows by at an unlabeled stage.
+
+        At a mixed stage 0 those without a label.
 
         Raises:
             InputError: if it should be given and the stage does not tell.
         """
+        if getattr(stage, "mixed", False):  # a class without a label is among the others
+            room = int((stage.labels == UNLABELED).sum())
+        else:
+            room = len(stage.dataset) - self.num_known
+        if self.counter is not None:
+            return min(estimated(self, stage), max(room, 1))
         told = self.num_novel
         if told == "given":
             told = getattr(stage, "num_novel", None)
         if told is None:
             raise InputError(
                 f"num_novel is 'given' but stage {self.stage_index} does not tell how many classes "
-                "are new; set num_novel=<number>"
+                "are new; set num_novel=estimate or num_novel=<number>"
             )
-        if not 1 <= told <= len(stage.dataset) - self.num_known:
+        if not 1 <= told <= room:
             raise InputError(
                 f"stage {self.stage_index} is to bring {told} novel classes beside "
                 f"{self.num_known} known ones with {len(stage.dataset)} samples; wanted at least "
@@ -281,6 +309,8 @@ class DiscoveryStrategy(SupervisedTemplate):
     def _after_training_exp(self, **kwargs: Any) -> None:
         self.model.eval()
         self.end_stage(self.experience)
+        if self.counter is not None:
+            remember_classes(self, self.experience)
         self.model.train()
         super()._after_training_exp(**kwargs)
 
@@ -331,28 +361,36 @@ class DiscoveryStrategy(SupervisedTemplate):
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Begin the stage: grow, warm up where wanted, make the optimizer a new one."""
         self.num_known = self.model.num_classes
+        mixed = self.stage_index == 0 and getattr(self.experience, "mixed", False)
+        if mixed:
+            self.num_base = self.num_known = self.num_labeled_classes(self.experience)
+            if self.counter is not None:  # to count classes, features must mean something
+                self.model.head.grow(self.num_base, generator=self.generator("head"))
+                self._warm_up()
         self.begin_stage(self.experience)
-        if self.stage_index == 0:
+        if self.stage_index == 0 and not mixed:
             self.num_base = self.model.num_classes
-        self.model.to(self.device)
-        if self.stage_index == 0 and self._wants_warm_up():
-            self.report["warm_up"] = warm_up(
-                self.model,
-                self.adapted_dataset,
-                self.warm_up,
-                seed=self.seed,
-                device=self.device,
-                num_workers=self.num_workers,
-            )
+        if not (mixed and self.counter is not None):
+            self._warm_up()
         self.model.train()
         self.staged.begin(self.model, self.recipe)
         self.optimized_param_id = dict(self.model.named_parameters())
 
-    def _wants_warm_up(self) -> bool:
+    def _warm_up(self) -> None:
+        """The supervised start of stage 0, where the backbone needs one."""
         recipe = self.warm_up
-        return recipe is not None and (
-            recipe.even_if_pretrained or not self.model.backbone.pretrained
-        )
+        self.model.to(self.device)
+        if self.stage_index > 0 or recipe is None:
+            return
+        if recipe.even_if_pretrained or not self.model.backbone.pretrained:
+            self.report["warm_up"] = warm_up(
+                self.model,
+                self.adapted_dataset,
+                recipe,
+                seed=self.seed,
+                device=self.device,
+                num_workers=self.num_workers,
+            )
 
     def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
         """Nothing grows outside `begin_stage`, so an evaluation cannot change the head."""

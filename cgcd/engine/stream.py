@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,16 +24,18 @@ from cgcd.engine.baselines import Baselines, UntrainedLeader
 from cgcd.engine.cache import read_whole, write_text, write_whole
 from cgcd.engine.checkpoint import save_stage
 from cgcd.engine.evaluation import stage_metrics
-from cgcd.engine.online import OnlineStrategy
+from cgcd.engine.online import OnlineStrategy, packed
 from cgcd.engine.results import RESULTS, StreamResult
 from cgcd.engine.resume import identity, resume
 from cgcd.engine.tables import csv_text, metrics_csv
-from cgcd.memory import HashCodebook, pack
-from cgcd.metrics import false_known_rate, identity_accuracy, stream_accuracies
+from cgcd.memory import HashCodebook
+from cgcd.metrics import AnswerTable
 from cgcd.stages import OnlineScenario
 from cgcd.vocabulary import UNLABELED
 
 log = logging.getLogger(__name__)
+
+_WINDOW_NAME = re.compile(r"window_(\d{6,})\.safetensors")
 
 
 def run_stream(
@@ -56,13 +59,13 @@ def run_stream(
         on_window: called with each window's row, stored ones first.
     """
     if folder is None:
-        strategy.train(scenario.train_stream[0])
+        strategy.train(scenario.train_stream[0].train())
         stored: list[_Window] = []
     else:
         checkpoints = folder / "checkpoints"
         if not resume(strategy, scenario, checkpoints):
             shutil.rmtree(checkpoints / "stream", ignore_errors=True)
-            strategy.train(scenario.train_stream[0])
+            strategy.train(scenario.train_stream[0].train())
             kept = {"identity": identity(strategy, scenario), "rows": [{"stage": 0}]}
             save_stage(strategy, checkpoints, kept)
         stored = list(_stored_windows(checkpoints / "stream"))
@@ -81,6 +84,7 @@ def run_stream(
         "stream_length": len(scenario.stream.dataset),
         "window": scenario.window,
         "known_class_names": list(scenario.class_names[: scenario.num_base]),
+        **({"inverted": True} if scenario.description.get("inverted") else {}),
         **strategy.report,
     }
     result = StreamResult(stream.rows, facts)
@@ -124,7 +128,10 @@ class _Stream:
         self.seen = 0
         self.ids, self.distance = np.empty(count, np.int64), np.empty(count, np.int64)
         self.is_new = np.empty(count, bool)
-        self.closed, self.leader_ids = np.empty(count, np.int64), np.empty(count, np.int64)
+        num_known = strategy.num_base
+        self.answers, self.closed, self.leader_answers = (AnswerTable(num_known) for _ in range(3))
+        self.is_used = np.zeros(16, bool)  # ids that were given
+        self.is_blind = False  # a sample without truth has come
         self.rows: list[dict[str, float]] = []
 
     def read(self, batches: Iterator[Any], count: int) -> _Window:
@@ -135,7 +142,7 @@ class _Stream:
             inputs = next(batches)[0]
             count -= len(inputs)
             for trunk, real in self.strategy.fixed_batches(inputs):
-                words.append(pack(self.strategy.encode(trunk)[:real] > 0))
+                words.append(packed(self.strategy.encode(trunk)[:real]))
                 closed.append(self.strategy.predict(trunk)[:real].argmax(-1).cpu().numpy())
                 if self.leader is not None:
                     leader.append(self.leader.words(trunk)[:real])
@@ -152,50 +159,48 @@ class _Stream:
         """Answer a window and add its row."""
         part = slice(self.seen, self.seen + len(window.words))
         self.ids[part], self.is_new[part], self.distance[part] = self.book.observe(window.words)
-        self.closed[part] = window.closed
-        if self.leader is not None:
-            self.leader_ids[part] = self.leader.book.observe(window.leader).ids
+        top = int(self.ids[part].max(initial=-1)) + 1
+        if top > len(self.is_used):
+            self.is_used = np.concatenate([self.is_used, np.zeros(2 * top, bool)])
+        self.is_used[self.ids[part]] = True
+        leader = None if self.leader is None else self.leader.book.observe(window.leader).ids
+        truth = self.truth[part]
+        self.is_blind |= bool((truth == UNLABELED).any())
+        if not self.is_blind:
+            self.answers.add(self.ids[part], truth)
+            self.closed.add(window.closed, truth)
+            if leader is not None:
+                self.leader_answers.add(leader, truth)
         self.seen = part.stop
         self.rows.append(self._row(part, window.seconds))
         return self.rows[-1]
 
     def _row(self, part: slice, seconds: float) -> dict[str, float]:
-        seen = slice(0, part.stop)
-        num_known = self.strategy.num_base
         row: dict[str, float] = {
             "stage": 1,
             "stream/seen": part.stop,
-            "stream/num_known": num_known,
-            "stream/categories": len(np.unique(self.ids[seen])),
+            "stream/num_known": self.strategy.num_base,
+            "stream/categories": int(self.is_used.sum()),
             "stream/created": self.book.num_created,
             "stream/opened": float(self.is_new[part].mean()),
             "seconds": round(seconds, 3),
         }
-        truth = self.truth[seen]
-        if (truth == UNLABELED).any():
+        if self.is_blind:
             return row
-        row["stream/true_novel"] = len(np.unique(truth[truth >= num_known]))
-        row |= _scores("", self.ids[seen], truth, num_known, self.book)
-        row |= _scores("bound/closed_set_", self.closed[seen], truth, num_known, None)
+        row["stream/true_novel"] = self.answers.num_novel
+        row |= _scores("", self.answers, self.book)
+        row |= _scores("bound/closed_set_", self.closed, None)
         if self.leader is not None:
-            book = self.leader.book
-            row |= _scores("floor/leader_", self.leader_ids[seen], truth, num_known, book)
-            row["floor/leader_created"] = book.num_created
+            row |= _scores("floor/leader_", self.leader_answers, self.leader.book)
+            row["floor/leader_created"] = self.leader.book.num_created
         return row
 
 
-def _scores(
-    front: str, ids: np.ndarray, truth: np.ndarray, num_known: int, book: HashCodebook | None
-) -> dict[str, float]:
-    """Every dialect; rates by name only where ids below `num_known` are names."""
-    scores: dict[str, float] = stream_accuracies(ids, truth, num_known)
+def _scores(front: str, answers: AnswerTable, book: HashCodebook | None) -> dict[str, float]:
+    """Every dialect; rates by name only where ids below the number of known classes are names."""
+    scores = answers.accuracies()
     if book is None or (book.num_known and book.known_centers == "used"):
-        for name, rate in (
-            ("identity/known", identity_accuracy(ids, truth, num_known)),
-            ("identity/false_known", false_known_rate(ids, truth, num_known)),
-        ):
-            if rate is not None:
-                scores[name] = rate
+        scores |= answers.rates()
     return {front + (key.replace("/", "_") if front else key): v for key, v in scores.items()}
 
 
@@ -228,8 +233,9 @@ def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Ite
         position += len(window.words)
         taken += 1
     if folder is not None:  # nobody may take what is left for a part of this stream
-        for path in sorted((folder / "checkpoints" / "stream").glob("window_*"))[taken:]:
-            path.unlink()
+        for index, path in _numbered(folder / "checkpoints" / "stream"):
+            if index >= taken:
+                path.unlink()
     batches = iter(
         DataLoader(
             scenario.stream.dataset.eval(),
@@ -263,14 +269,30 @@ def stored_words(folder: Path) -> Iterator[np.ndarray]:
 
 def _stored_windows(folder: Path) -> Iterator[_Window]:
     """Windows without a gap from the first on; a damaged one ends them."""
-    for index, path in enumerate(sorted(folder.glob("window_*.safetensors"))):
-        found = read_whole(path) if path.name == f"window_{index:06d}.safetensors" else None
-        if found is None:
+    for place, (index, path) in enumerate(_numbered(folder)):
+        window = _read_window(path) if index == place else None
+        if window is None:
             log.warning("%s is damaged or stands alone; the stream goes on before it", path)
             return
-        tensors, kept = found
+        yield window
+
+
+def _read_window(path: Path) -> _Window | None:
+    found = read_whole(path)
+    if found is None:
+        return None
+    tensors, kept = found
+    try:
         words, leader = (tensors[n].numpy().view(np.uint64) for n in ("words", "leader"))
-        yield _Window(words, tensors["closed"].numpy(), leader, float(kept["seconds"]))
+        return _Window(words, tensors["closed"].numpy(), leader, float(kept["seconds"]))
+    except (KeyError, TypeError, ValueError):  # whole, but no window
+        return None
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Window files and their numbers, ascending."""
+    found = ((_WINDOW_NAME.fullmatch(path.name), path) for path in folder.glob("window_*"))
+    return sorted((int(name[1]), path) for name, path in found if name)
 
 
 def _log(strategy: OnlineStrategy, stream: _Stream, row: Mapping[str, float]) -> None:

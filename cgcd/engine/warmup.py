@@ -138,6 +138,7 @@ def _train(
     model: GCDModel, dataset: Any, recipe: WarmUp, seed: int, device: torch.device, workers: int
 ) -> float:
     learning = {name: p.requires_grad for name, p in model.named_parameters()}
+    num_labeled = 1 + max(dataset.targets)
     model.requires_grad_(True)
     model.backbone.warming = True
     model.train()
@@ -147,7 +148,7 @@ def _train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.factor)
     try:
         for views, labels in _batches(dataset, recipe, seed, workers):
-            loss = _loss(model, views.to(device), labels.to(device), recipe)
+            loss = _loss(model, views.to(device), labels.to(device), recipe, num_labeled)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -161,11 +162,16 @@ def _train(
     return float(loss.detach())
 
 
-def _loss(model: GCDModel, views: Tensor, labels: Tensor, recipe: WarmUp) -> Tensor:
+def _loss(
+    model: GCDModel, views: Tensor, labels: Tensor, recipe: WarmUp, num_labeled: int
+) -> Tensor:
+    """The weighed terms; rows of novel classes stay out, for here they would only be wrong ones."""
     features = model.backbone(views.flatten(0, 1)).unflatten(0, views.shape[:2])
     projections = model.projection(features)
     terms = {
-        "cross_entropy": cosine_cross_entropy(model.head(features), labels, recipe.temperature),
+        "cross_entropy": cosine_cross_entropy(
+            model.head(features)[..., :num_labeled], labels, recipe.temperature
+        ),
         "supervised_contrastive": supervised_contrastive(projections, labels),
         "contrastive": info_nce(projections),
     }

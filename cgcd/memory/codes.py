@@ -283,19 +283,30 @@ class HashCodebook(nn.Module):
         if missing:  # half a state is no book; torch reports what is missing
             missing_keys.extend(missing)
             return
-        words, num_known, *kind = (state_dict[key].numpy(force=True) for key in wanted)
-        self._check_kind(*map(int, kind))
-        if words.dtype != np.int64 or not 0 <= num_known <= len(words):
+        words, *counts = (state_dict[key].numpy(force=True) for key in wanted)
+        if any(count.size != 1 for count in counts):
             raise InputError(
-                f"the stored book holds {len(words)} codes of type {words.dtype} and {num_known} "
-                "known classes, wanted int64 and no more classes than codes; the file is damaged, "
-                "load another checkpoint"
+                "the stored book does not hold one number each for "
+                f"{', '.join(wanted[1:])}; the file is damaged, load another checkpoint"
+            )
+        num_known, *kind = (int(count.item()) for count in counts)
+        self._check_kind(*kind)
+        if words.dtype != np.int64 or words.ndim != 2 or not 0 <= num_known <= len(words):
+            raise InputError(
+                f"the stored book holds codes of type {words.dtype} and shape {words.shape} and "
+                f"{num_known} known classes, wanted int64 (N, W) and no more classes than codes; "
+                "the file is damaged, load another checkpoint"
             )
         words = np.ascontiguousarray(words).view(np.uint64)
         _check_words(words, self.num_bits)
-        self._refill(words, int(num_known))
+        self._refill(words, num_known)
 
     def _check_kind(self, num_bits: int, radius: int, centers: int) -> None:
+        if centers not in range(len(_CENTERS)):
+            raise InputError(
+                f"the stored book has known_centers {centers}, wanted 0 or 1; the file is damaged, "
+                "load another checkpoint"
+            )
         stored = (num_bits, radius, _CENTERS[centers])
         for (attribute, (phrase, setting)), value in zip(_KINDS.items(), stored, strict=True):
             given = getattr(self, attribute)

@@ -9,7 +9,7 @@ from avalanche.logging import BaseLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cgcd.tracking import stream_table
+from cgcd.tracking import part_table, stream_table
 from cgcd.tracking.table import HEADER, table_row
 
 
@@ -41,12 +41,17 @@ class ConsoleProgress(BaseLogger):
             )
 
     def row(self, row: Any) -> None:
-        """Print a finished stage, or a window of a stream."""
-        online = "stream/seen" in row
+        """Print a finished stage, the parts of a single stage, or a window of a stream."""
+        if "stream/seen" in row:
+            header, text = stream_table.HEADER, stream_table.stream_row(row)
+        elif part_table.is_part_row(row):
+            header, text = part_table.HEADER, part_table.part_rows(row)
+        else:
+            header, text = HEADER, table_row(row)
         if not self._started:
-            self._print(stream_table.HEADER if online else HEADER)
+            self._print(header)
             self._started = True
-        self._print(stream_table.stream_row(row) if online else table_row(row))
+        self._print(text)
 
     def close(self) -> None:
         """Take the bar away."""

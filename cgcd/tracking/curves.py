@@ -1,4 +1,4 @@
-"""Accuracies over the stages with floor and bound, as one picture."""
+"""Accuracies over the stages, or of the parts of one, with floor and bound, as one picture."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _STREAM_LINES = (
 
 def draw_curves(results: Mapping[str, Any], path: Path) -> None:
     """The picture of a run, whatever its setting."""
-    draw = draw_stream_curves if results.get("setting") == "online" else draw_stage_curves
-    draw(results, path)
+    draws = {"online": draw_stream_curves, "single_stage": draw_part_bars}
+    draws.get(results.get("setting", ""), draw_stage_curves)(results, path)
 
 
 def draw_stream_curves(results: Mapping[str, Any], path: Path) -> None:
@@ -65,6 +65,36 @@ def draw_stream_curves(results: Mapping[str, Any], path: Path) -> None:
     below.legend(fontsize=8)
     for axes in (above, below):
         axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def draw_part_bars(results: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG of a single stage: All, Known, Novel of each part, with floors and bound.
+
+    Args:
+        results: content of `results.json`.
+        path: of the picture; its suffix decides the format.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    row, parts = results["stages"][0], list(results["parts"])
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    for axes, part in zip(panels, parts, strict=True):
+        for place, (title, key, style) in enumerate(_LINES[:3]):
+            value = row.get(f"{part}/{key}")
+            if value is not None:
+                bars = axes.bar(place, 100 * value, label=title, color=style["color"])
+                axes.bar_label(bars, fmt="%.1f", fontsize=8)
+        for title, key, style in _BESIDE:
+            if f"{part}/{key}" in row:
+                axes.axhline(100 * row[f"{part}/{key}"], label=f"{title}, All", **style)
+        axes.set(title=f"{part}, {results['parts'][part]} samples", ylim=(0, 108))
+        axes.set_xticks(range(3), [title for title, _, _ in _LINES[:3]])
+        axes.grid(alpha=0.3, axis="y")
+    panels[0].set(ylabel="accuracy (%)")
+    if panels[0].containers:  # none where there is no truth
+        figure.legend(handles=panels[0].lines, loc="outside lower center", ncols=3, fontsize=8)
+    name = f"{results['strategy']} on {results['scenario']}, seed {results['seed']}"
+    figure.suptitle(f"{name} (number of novel classes: {results['num_novel']})", fontsize=10)
     figure.savefig(path, dpi=110)
 
 

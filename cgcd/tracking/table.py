@@ -63,8 +63,26 @@ def summary(results: Mapping[str, Any]) -> str:
             lost = [int(r["stage"]) for r in rows if r.get(key, -1.0) > r["accuracy/all"]]
             if lost:
                 lines.append(f"{name} scores higher at stage {', '.join(map(str, lost))}")
-    lines.append(f"number of novel classes: {results['num_novel']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, count_line(results)])
+
+
+def count_line(results: Mapping[str, Any]) -> str:
+    """How the number of novel classes was known; where it was estimated, every estimate."""
+    line = f"number of novel classes: {results['num_novel']}"
+    counts = results.get("counts", [])
+    if counts:
+        line += ", by stage " + ", ".join(str(count["estimated"]) for count in counts)
+        chosen = {count["estimator"] for count in counts}
+        if chosen != {results["num_novel"].removeprefix("estimated (").removesuffix(")")}:
+            line += f", chosen estimator {', '.join(sorted(chosen))}"
+    true = [
+        int(row["stage/num_novel_true"])
+        for row in results["stages"]
+        if "stage/num_novel_true" in row
+    ]
+    if counts and true:
+        line += "; in truth " + ", ".join(map(str, true[-len(counts) :]))
+    return line
 
 
 def _mean(rows: Sequence[Mapping[str, float]], key: str) -> float | None:

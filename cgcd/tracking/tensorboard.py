@@ -2,8 +2,10 @@
 
 Tags: `train/loss/<term>` over the global step; everything measured after a stage over the stage:
 `test/accuracy/<group>`, `test/held/...`, `test/greedy/...`, `test/agreement/...`,
-`test/forgetting/...`, `test/floor/...`, `test/bound/...`, `stage/...`. On a stream everything is
-`stream/...` over the number of samples answered, `stream/hamming_distance` a histogram a window.
+`test/forgetting/...`, `test/floor/...`, `test/bound/...`, `stage/...`. A single stage has the same
+for its unlabeled samples, `unlabeled/accuracy/<group>` and so on, beside the test part. On a stream
+everything is `stream/...` over the number of samples answered, `stream/hamming_distance` a
+histogram a window.
 """
 
 from __future__ import annotations

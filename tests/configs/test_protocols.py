@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from scenarios.digits import read_digits
 from scenarios.online import OnlineProtocol
 from scenarios.protocol import Composition, Protocol, compose
+from scenarios.single_stage import SingleStageProtocol
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "protocol"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -50,7 +51,8 @@ def sizes(composition: Composition, part: str) -> list[int]:
 def test_every_file_names_its_source_and_lists_every_field(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# ") and "\n# Source: " in text
-    kind = OnlineProtocol if path.stem.startswith("online_") else Protocol
+    kinds = {"online": OnlineProtocol, "gcd": SingleStageProtocol}
+    kind = kinds.get(path.stem.split("_")[0], Protocol)
     assert isinstance(instantiate(OmegaConf.load(path)), kind)
     listed = set(OmegaConf.load(path)) - {"_target_"}
     assert listed == set(kind.__dataclass_fields__)

@@ -16,13 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 import scenarios
 from cgcd.cli.configs import choices, compose_run, config_dir
 from cgcd.cli.settings import check_settings
-from strategies import PHE, SMILE, Happy
+from strategies import GCD, PHE, SMILE, Happy, ProtoGCD, SimGCD
 
 LIVE = {"model", "evaluator", "inputs", "example", "folder", "plugins"}  # objects, not YAML values
 FOLDER = config_dir()
 EXPERIMENTS = choices("experiment")
 HAPPY = [name for name in EXPERIMENTS if name.startswith("happy_")]
-ONLINE = [name for name in EXPERIMENTS if name not in HAPPY]
+ONLINE = [name for name in EXPERIMENTS if name.startswith(("phe_", "smile_"))]
+SINGLE_STAGE = [name for name in EXPERIMENTS if name not in HAPPY + ONLINE]
 PUBLISHED = ["cifar100", "imagenet100", "tiny_imagenet", "cub", "cars", "aircraft"]
 
 
@@ -42,7 +43,9 @@ def overrides_of(path: Path) -> list[str]:
     return [f"{key}={path.stem}"]
 
 
-FILES = [path for path in sorted(FOLDER.glob("*/*.yaml")) if path.parent.name != "recipe"]
+FILES = [
+    path for path in sorted(FOLDER.glob("*/*.yaml")) if path.parent.name not in ("recipe", "tune")
+]
 
 
 def targets(node: Any) -> Iterator[dict[str, Any]]:
@@ -112,9 +115,10 @@ def assert_equal_defaults(part: DictConfig, made: Any, other: set[str]) -> None:
         assert plain(value) == plain(default), name
 
 
-@pytest.mark.parametrize("made", [Happy, PHE, SMILE])
+@pytest.mark.parametrize("made", [GCD, Happy, PHE, ProtoGCD, SMILE, SimGCD])
 def test_a_strategy_has_the_defaults_of_its_file(made: Any) -> None:
-    part = composed("recipe=none", f"strategy={made.__name__.lower()}").strategy
+    name = {ProtoGCD: "proto_gcd"}.get(made, made.__name__.lower())
+    part = composed("recipe=none", f"strategy={name}").strategy
     assert_equal_defaults(part, made, {"device"})  # auto on the command line
 
 
@@ -148,6 +152,32 @@ def test_an_online_experiment_keeps_the_published_numbers(name: str) -> None:
         assert config.strategy.code_length == 12
         fixed = {"uniform": True, "per_class": False}[config.scenario.protocol.labeled_draw]
         assert fixed and config.scenario.protocol.split_seed == 0
+
+
+@pytest.mark.parametrize("name", SINGLE_STAGE)
+def test_a_single_stage_experiment_keeps_the_published_numbers(name: str) -> None:
+    config, chosen = compose_run([f"experiment={name}"])
+    assert chosen["recipe"] == "none" and config.strategy.warm_up is None
+    published = composed("recipe=none", f"strategy={chosen['strategy']}").strategy
+    base = config.strategy.base
+    assert base.optimizer == published.base.optimizer and base.schedule == "cosine"
+    by_data_set = {  # 0.65 times the factors of simgcd.md 3.3 and protogcd.md 3.1
+        **{f"simgcd_{data}": {"mean_entropy": 0.65} for data in ("cifar10", "imagenet100")},
+        **{f"simgcd_{data}": {"mean_entropy": 0.65} for data in ("cars", "aircraft")},
+        "simgcd_herbarium19": {"mean_entropy": 0.65},
+        "simgcd_cifar100": {"mean_entropy": 2.6},
+        "proto_gcd_cub": {"separation": 0.0325},
+    }
+    assert base.weights == {**published.base.weights, **by_data_set.get(name, {})}
+    if "reference" in name:
+        assert (base.epochs, base.batch_size) == (30, 64)
+        return
+    assert (base.epochs, base.batch_size) == (200, 128)
+    assert config.model.backbone == "vit_base_patch16_224.dino" and config.model.pretrained
+    data = name.removeprefix("simgcd_").removeprefix("proto_gcd_")
+    assert config.scenario.protocol == OmegaConf.load(FOLDER / "protocol" / f"gcd_{data}.yaml")
+    assert config.scenario.get("name", data) == data
+    assert config.num_novel == "given"
 
 
 @pytest.mark.parametrize("name", HAPPY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +14,27 @@ from avalanche.training.plugins import SupervisedPlugin
 
 from cgcd.engine import Baselines, discovery_evaluator, run_stages
 from cgcd.vocabulary import InputError
+from strategies import GCD, Happy, ProtoGCD, SimGCD
 
 STAGES = 3
 
 
-@pytest.fixture(scope="module", params=["happy"])
-def build(request, quick_happy):
+@pytest.fixture(scope="module", params=["happy", "simgcd", "proto_gcd", "gcd"])
+def build(request, quick_happy, quick):
     """Builds the strategy under test; add a method by adding its builder here."""
-    return {"happy": quick_happy}[request.param]
+    builders = {
+        "happy": quick_happy,
+        "simgcd": partial(
+            quick(SimGCD),
+            teacher_temperature_epochs=2,
+            new_rows="random",
+            old_logit_distillation=True,
+            weights={"old_logit_distillation": 1.0},
+        ),
+        "proto_gcd": partial(quick(ProtoGCD), ramp_epochs=2, continual_ramp_epochs=1),
+        "gcd": quick(GCD),
+    }
+    return builders[request.param]
 
 
 class Interrupted(Exception):
@@ -92,14 +106,17 @@ def in_order(strategy, scenario, upto: int = STAGES):
 
 
 def test_trains_grows_and_finds_the_blobs(build, blobs):
-    strategy = build(epochs=(15, 10), **measured())
+    made = type(build())
+    is_happy = made is Happy  # the others were not made for streams
+    slow = {"continual_ramp_epochs": 15} if made is ProtoGCD else {}  # hard labels not at once
+    strategy = build(epochs=(15, 10 if is_happy else 30), **slow, **measured())
     result = run_stages(strategy, blobs())
     assert [row["stage/num_classes"] for row in result.rows] == [4, 5, 7]
     assert [row["stage/num_known"] for row in result.rows] == [4, 4, 5]
     assert result.rows[0]["accuracy/all"] > 0.95
     for row in result.rows[1:]:
-        assert row["accuracy/all"] > row["bound/closed_set_all"] + 0.1
-    assert result.rows[1]["accuracy/novel"] > 0.9
+        assert row["accuracy/all"] > row["bound/closed_set_all"] + (0.1 if is_happy else 0.05)
+    assert result.rows[1]["accuracy/novel"] > (0.9 if is_happy else 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +251,7 @@ def test_optimizer_stays_and_grown_rows_are_in_one_group(build, blobs):
         learning = [id(p) for p in strategy.model.parameters() if p.requires_grad]
         assert sorted(held) == sorted(learning)  # each exactly once, none forgotten
         assert held.count(id(strategy.model.head.directions)) == 1
-        assert strategy.model.head.directions in optimizer.state
+        assert (strategy.model.head.directions in optimizer.state) is not isinstance(strategy, GCD)
         after = state_of(strategy)
         frozen = [n for n, p in strategy.model.named_parameters() if not p.requires_grad]
         frozen += [n for n, _ in strategy.model.backbone.named_buffers(prefix="backbone")]

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from avalanche.training.plugins import SupervisedPlugin
 
 from cgcd.discovery import novel_directions
+from cgcd.losses import self_distillation
 from cgcd.vocabulary import InputError
-from strategies import Happy, happy
+from strategies import Happy
 from strategies.happy import BASE, CONTINUAL
 
 
@@ -199,12 +200,14 @@ def test_prototype_replay_teaches_the_head_alone(quick_happy, blobs):
 
 
 def test_teacher_temperature_ramps_at_the_base_stage(quick_happy, blobs, monkeypatch):
-    used, own = [], happy.self_distillation
-    monkeypatch.setattr(
-        happy,
-        "self_distillation",
-        lambda o, teacher, s: (used.append(teacher), own(o, teacher, s))[1],
-    )
+    used, own = [], self_distillation
+
+    def noted(logits, teacher, student):
+        used.append(teacher)
+        return own(logits, teacher, student)
+
+    for module in ("cgcd.losses.parametric", "strategies.happy"):
+        monkeypatch.setattr(f"{module}.self_distillation", noted)
     strategy = quick_happy(epochs=(4, 1), teacher_temperature_epochs=3)
     for stage in blobs().train_stream[:2]:
         strategy.train(stage)
@@ -236,7 +239,7 @@ def test_the_same_optimizer_class_in_both_recipes(quick_happy, blobs):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_novel": "estimate"}, "num_novel is 'estimate'; wanted 'given' or a number"),
+        ({"num_novel": "guess"}, "num_novel is 'guess'; wanted 'given', 'estimate' or a number"),
         ({"num_novel": 0}, "num_novel is 0"),
         ({"seed": -1}, "seed is -1"),
     ],

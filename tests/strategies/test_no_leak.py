@@ -25,12 +25,13 @@ from avalanche.training.storage_policy import ClassBalancedBuffer
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from cgcd.engine import Baselines, discovery_evaluator
+from cgcd.engine import Baselines, discovery_evaluator, run_stages
 from cgcd.models import GCDModel, InputSpec
 from cgcd.stages import masked_copy
 from cgcd.vocabulary import UNLABELED, InputError
 from scenarios import Protocol, compose, discovery_scenario
 from scenarios.digits import read_digits
+from strategies import SMILE, SimGCD, smile
 
 PROTOCOL = Protocol(
     num_base=4, num_stages=2, novel_per_stage=1, samples_per_novel=40, samples_per_known=6
@@ -180,6 +181,53 @@ def test_no_truth_is_reachable_from_the_stage_a_strategy_sees(quick_happy, digit
                 assert array.shape != truth.shape or (array != truth).any()
         for sample in (stage.dataset.train()[0], stage.dataset.eval()[0]):
             assert sample[1] == UNLABELED and sample[-1] == 0
+
+
+def assert_out_of_reach(stage, truth: np.ndarray) -> None:
+    """No array that can be reached from the stage, in any of its modes, is the truth."""
+    for mode in ("train", "eval", "logging"):
+        arrays = [a for a in map(as_numbers, reachable(getattr(stage, mode)())) if a is not None]
+        ids = np.asarray(list(stage.dataset.sample_id))
+        assert any(np.array_equal(array, ids) for array in arrays)  # the walk does get there
+        assert not any(np.array_equal(array, truth) for array in arrays)
+    assert stage.logging().origin_stream.benchmark is None  # before: the scenario, with the truth
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """Runs a scenario; gives every stage that the strategy was handed."""
+
+    def run(strategy, scenario):
+        given, train, begin = [], strategy.train, strategy.begin_stage
+        monkeypatch.setattr(strategy, "train", lambda stage: (given.append(stage), train(stage)))
+        monkeypatch.setattr(
+            strategy, "begin_stage", lambda stage: (given.append(stage), begin(stage))
+        )
+        run_stages(strategy, scenario)
+        return given
+
+    return run
+
+
+def test_the_truth_of_a_stream_is_out_of_reach(trained_on, blob_model, blob_stream):
+    scenario = blob_stream()
+    base = replace(smile.BASE, epochs=1, batch_size=16)
+    strategy = SMILE(model=blob_model(), base=base, hash_hidden=8, hash_bottleneck=8)
+    given = trained_on(strategy, scenario)
+    for stage in (*given, scenario.stream.train()):
+        assert_out_of_reach(stage, scenario.truth)
+    arrays = map(as_numbers, reachable(scenario.stream))  # the scenario's own stage has a way
+    assert any(array is not None and np.array_equal(array, scenario.truth) for array in arrays)
+
+
+def test_the_truth_of_a_mixed_stage_is_out_of_reach(trained_on, quick, blob_single_stage):
+    scenario = blob_single_stage()
+    given = trained_on(quick(SimGCD)(epochs=(1, 1)), scenario)
+    truth = scenario.unlabeled_stream[0].labels
+    assert len(given) == 2
+    for stage in given:
+        assert_out_of_reach(stage, truth)
+        assert (stage.labels[stage.labels != UNLABELED] < scenario.num_base).all()
 
 
 # ------------------------------------------------------------------ stock labeled benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from cgcd.engine import Baselines, discovery_evaluator, run_stages
+from cgcd.engine import Baselines, discovery_evaluator, run_stages, stream
 from cgcd.memory import pack
+from cgcd.metrics import stream_accuracies
+from cgcd.stages import OnlineScenario
 from cgcd.vocabulary import InputError
 from strategies import PHE, SMILE, Happy, phe, smile
 
@@ -77,6 +80,37 @@ def test_a_row_a_window_with_bound_and_floor(whole):
     assert stored["headline"]["value"] == last["strict/all"] == result.headline
     lines = (folder / "predictions" / "stream.csv").read_text().splitlines()
     assert len(lines) == 145 and lines[0].startswith("position,sample,true_class,category")
+
+
+def test_metrics_csv_tells_the_window(whole):
+    result, folder = whole
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    keys = [(row["stage"], row["split"], row["metric"], row["seen"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    found = {int(r["seen"]): float(r["value"]) for r in rows if r["metric"] == "strict/all"}
+    assert found == {row["stream/seen"]: row["strict/all"] for row in result.rows}
+    assert result.mean("strict/all") == result.headline and result.mean("gone") is None
+
+
+def test_rows_are_those_of_the_whole_prefix(whole):
+    result, folder = whole
+    with (folder / "predictions" / "stream.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    ids = np.array([int(row["category"]) for row in rows])
+    truth = np.array([int(row["true_class"].split()[1]) for row in rows])
+    for row in result.rows:
+        seen = row["stream/seen"]
+        for key, value in stream_accuracies(ids[:seen], truth[:seen], 8).items():
+            assert row[key] == value
+        assert row["stream/categories"] == len(np.unique(ids[:seen]))
+        assert row["stream/true_novel"] == len(set(truth[:seen][truth[:seen] >= 8]))
+
+
+def test_windows_are_read_in_the_order_of_their_numbers(tmp_path):
+    for index in (999_999, 1_000_000, 5):
+        (tmp_path / f"window_{index:06d}.safetensors").touch()
+    assert [index for index, _ in stream._numbered(tmp_path)] == [5, 999_999, 1_000_000]
 
 
 def test_learns_the_known_classes(build, blob_stream):
@@ -179,6 +213,26 @@ def test_a_base_label_moves_the_weights(build, blob_stream):
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_another_stream_gives_the_same_weights(build, blob_stream):
+    """Invariant 4 of SMILE's specification, and what "online" means for any method."""
+    own, other = blob_stream(), blob_stream(seed=1, num_novel=9, per_class=30)
+    mixed = OnlineScenario(
+        own.train_stream[0],
+        other.stream,
+        other.test_stream[0],
+        window=50,
+        name="mixed",
+        class_names=other.class_names,
+        num_base=own.num_base,
+    )
+    first, second = build(epochs=1), build(epochs=1)
+    run_stages(first, own)
+    run_stages(second, mixed)
+    assert not np.array_equal(own.truth, other.truth)
+    one, two = weights(first), weights(second)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 def test_evaluating_leaves_no_trace(trained):
     strategy, scenario = trained
     before = weights(strategy)
@@ -230,6 +284,9 @@ def test_bad_uses(build, blob_stream, blobs, trained):
     strategy, scenario = trained
     with pytest.raises(InputError, match=r"has the shape \(5,\); the model takes \(16,\)"):
         strategy.observe(torch.zeros(5))
+    for number in (torch.nan, torch.inf):
+        with pytest.raises(InputError, match="an input holds nan or an infinite number"):
+            strategy.observe(torch.full((2, 16), number))
     with pytest.raises(InputError, match="trains on the labeled stage only"):
         build_and_train_twice(build(), scenario)
     with pytest.raises(InputError, match=r"wanted at least 1: set scenario\.window"):

@@ -248,7 +248,7 @@ def test_a_class_of_the_working_directory_is_found(
 def test_help_and_config_are_printed(here: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["run", "--help"]) == 0
     out = capsys.readouterr().out
-    assert "strategy: happy" in out and "happy_cifar100" in out and "num_base: 5" in out
+    assert "strategy: gcd, happy" in out and "happy_cifar100" in out and "num_base: 5" in out
     assert main(["run", "--cfg", "job", "seed=3"]) == 0
     assert "\nseed: 3\n" in capsys.readouterr().out
     assert not list(here.iterdir())
@@ -268,6 +268,7 @@ def test_a_config_of_the_users_own_is_found(here: Path, capsys: pytest.CaptureFi
     ("arguments", "message"),
     [
         (["strategy=phe"], "PHE is for the setting online and digits is continual"),
+        (["scenario=digits_gcd"], "Happy is for the setting continual and digits_gcd is single"),
         (["scenario=digits_online"], "Happy is for the setting continual and digits_online is"),
         (["strategy=phe", "scenario=digits_online", "strategy.code_length=0"], "code of 0 bits"),
         (["strategy=smile", "scenario=digits_online", "strategy.code_length=65000"], "65000 bits"),
@@ -277,3 +278,25 @@ def test_wrong_streams_and_codes_leave_nothing(arguments, message, tmp_path, cap
     assert main(["run", *arguments, f"runs_root={tmp_path}"]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_one_stage_is_printed_in_parts_and_again(here: Path, capsys: pytest.CaptureFixture) -> None:
+    small = ["model.input_size=16", "strategy.base.epochs=1", "strategy.warm_up.steps=2"]
+    arguments = ["run", "scenario=digits_gcd", "strategy=simgcd", *small]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert main(arguments) == 0
+    again = capsys.readouterr().out
+    (folder,) = (here / "runs").iterdir()
+    results = json.loads((folder / "results.json").read_text())
+    assert results["setting"] == "single_stage" and results["composition"][0]["labeled"] == 315
+    assert [
+        line.split()[0] for line in first.splitlines() if line.startswith(("unl", "test "))
+    ] == [
+        "unlabeled",
+        "test",
+    ]
+    for text in (first, again):
+        assert "943 unlabeled training samples" in text and "539 test samples" in text
+        assert "number of novel classes: given, 5; in truth 5" in text
+    assert "finished before" in again and (folder / "stage_curves.png").is_file()

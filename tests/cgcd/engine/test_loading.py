@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from cgcd.engine.loading import DrawnViews, EpochBatches, shuffled
+from cgcd.engine.loading import DrawnViews, EpochBatches, half_labeled, shuffled
 from cgcd.engine.seeding import Draw
 
 LABELS = np.arange(10) % 3
@@ -52,6 +52,40 @@ def test_another_order_sees_the_visible_labels():
     rows = [r for batch in EpochBatches(LABELS, 1, Draw(), of_class_one) for r, _ in batch]
     assert sorted(rows) == [1, 4, 7]
     assert sorted(shuffled(LABELS, np.random.default_rng(0))) == list(range(10))
+
+
+def test_half_of_the_draws_are_labeled_and_every_row_of_a_group_is_as_likely():
+    """Against the weights of the papers: 1 a labeled row, N_l / N_u an unlabeled one."""
+    labels = np.array([2, -1, -1, 0, -1, -1, -1, 1])
+    weights = np.where(labels >= 0, 1.0, 3 / 5)
+    generator = np.random.default_rng(0)
+    rows = np.concatenate([half_labeled(labels, generator) for _ in range(5000)])
+    assert len(rows) == 5000 * len(labels)
+    shares = np.bincount(rows, minlength=8) / len(rows)
+    np.testing.assert_allclose(shares, weights / weights.sum(), atol=0.01)
+    again = half_labeled(labels, np.random.default_rng(1))
+    np.testing.assert_array_equal(again, half_labeled(labels, np.random.default_rng(1)))
+
+
+def test_where_all_or_none_is_labeled_every_row_comes_once():
+    for labels in (LABELS, np.full(10, -1)):
+        rows = half_labeled(labels, np.random.default_rng(0))
+        np.testing.assert_array_equal(rows, shuffled(labels, np.random.default_rng(0)))
+
+
+def test_a_row_that_comes_again_in_an_epoch_has_other_views(blob_single_stage):
+    stage = blob_single_stage().train_stream[0]
+    batches = EpochBatches(stage.labels, 16, Draw(seed=2), half_labeled)
+    keys = [key for batch in epoch_of(batches, 4) for key in batch]
+    assert len(set(keys)) == len(keys) > len({key[0] for key in keys})
+    assert {len(key) for key in keys} == {2, 3} and {key[1] for key in keys} == {4}
+    for row in {key[0] for key in keys}:
+        times = sorted(key[2] if len(key) > 2 else 0 for key in keys if key[0] == row)
+        assert times == list(range(len(times)))
+    views = DrawnViews(stage.dataset.train(), Draw(seed=2))
+    first, second, third = (views[key][0] for key in ((3, 4), (3, 4, 1), (3, 4, 2)))
+    assert len({x.numpy().tobytes() for x in (first, second, third)}) == 3
+    assert torch.equal(second, views[3, 4, 1][0])
 
 
 def test_same_key_same_views_other_epoch_other_views(blobs):

@@ -1,0 +1,156 @@
+"""The single-stage scenarios a config names: one function a data set.
+
+Of the training part some images of known classes are labeled; all others are trained on without
+labels and measured on. The test part, where there is one, is measured on beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cgcd.models import InputSpec
+from cgcd.stages import SingleStageScenario
+from scenarios.arrays import ImageArrays
+from scenarios.cifar import read_cifar10, read_cifar100
+from scenarios.digits import read_digits, single_stage_composition_from_file
+from scenarios.features import read_features, vector_views
+from scenarios.folder import read_image_folder
+from scenarios.single_stage import (
+    SingleStageProtocol,
+    compose_single_stage,
+    single_stage_scenario,
+    single_stages,
+)
+from scenarios.views import STANDARD, Augmentation, RandomAffine, RandomCrop
+
+DIGITS_GCD_PROTOCOL = SingleStageProtocol(num_known=5)
+
+
+def digits_gcd_scenario(
+    *,
+    inputs: InputSpec,
+    protocol: SingleStageProtocol = DIGITS_GCD_PROTOCOL,
+    seed: int = 0,
+    num_novel: str | int = "given",
+    augmentations: Sequence[Augmentation] = (RandomAffine(), RandomCrop()),
+    stages_file: str | Path | None = None,
+) -> SingleStageScenario:
+    """Scikit-learn's 1,797 handwritten digits in one stage; needs no download.
+
+    Args:
+        inputs: what the backbone wants, `model.inputs`.
+        protocol: who is labeled; ignored with a `stages_file`.
+        seed: of a draw that has no seed of its own; ignored with a `stages_file`.
+        num_novel: see `single_stage_scenario`.
+        augmentations: of the training views; digits are never mirrored.
+        stages_file: an `.npz` that names the labeled, the unlabeled and the test images.
+    """
+    if stages_file is not None:
+        data, composition = single_stage_composition_from_file(stages_file)
+    else:
+        data = read_digits()
+        composition = compose_single_stage(data.train_targets, data.test_targets, protocol, seed)
+    return single_stage_scenario(
+        data,
+        composition,
+        name="digits_gcd",
+        inputs=inputs,
+        augmentations=augmentations,
+        num_novel=num_novel,
+    )
+
+
+def cifar10_gcd_scenario(
+    *,
+    inputs: InputSpec,
+    data_root: str | Path | None,
+    protocol: SingleStageProtocol,
+    seed: int = 0,
+    num_novel: str | int = "given",
+    augmentations: Sequence[Augmentation] = STANDARD,
+) -> SingleStageScenario:
+    """CIFAR-10 from its published folder or from an `.npz`; see `read_cifar10`."""
+    data = read_cifar10(data_root)
+    return _composed(data, "cifar10_gcd", inputs, protocol, seed, num_novel, augmentations)
+
+
+def cifar100_gcd_scenario(
+    *,
+    inputs: InputSpec,
+    data_root: str | Path | None,
+    protocol: SingleStageProtocol,
+    seed: int = 0,
+    num_novel: str | int = "given",
+    augmentations: Sequence[Augmentation] = STANDARD,
+) -> SingleStageScenario:
+    """CIFAR-100 from its published folder or from an `.npz`; see `read_cifar100`."""
+    data = read_cifar100(data_root)
+    return _composed(data, "cifar100_gcd", inputs, protocol, seed, num_novel, augmentations)
+
+
+def image_folder_gcd_scenario(
+    *,
+    inputs: InputSpec,
+    data_root: str | Path | None,
+    protocol: SingleStageProtocol,
+    name: str = "image_folder",
+    seed: int = 0,
+    num_novel: str | int = "given",
+    augmentations: Sequence[Augmentation] = STANDARD,
+) -> SingleStageScenario:
+    """Labeled images as `data_root/train/<class>/*` and, if there is one, `data_root/test/...`.
+
+    Classes are numbered by the sorted names of the folders in `train`.
+    """
+    data = read_image_folder(data_root, needs_test=False)
+    return _composed(data, name, inputs, protocol, seed, num_novel, augmentations)
+
+
+def features_gcd_scenario(
+    *,
+    inputs: InputSpec,
+    data_root: str | Path | None,
+    protocol: SingleStageProtocol,
+    name: str = "features",
+    seed: int = 0,
+    num_novel: str | int = "given",
+    normalize: bool = True,
+    center: bool = False,
+    noise: float = 0.0,
+) -> SingleStageScenario:
+    """Embeddings computed before, from an `.npz`; see `read_features` and `vector_views`."""
+    data = read_features(data_root)
+    composition = compose_single_stage(data.targets, data.test_targets, protocol, seed)
+    views = vector_views(
+        data, composition.labeled, inputs, normalize=normalize, center=center, noise=noise
+    )
+    return single_stages(
+        data.vectors,
+        data.test_vectors,
+        data.class_names,
+        composition,
+        *views,
+        name=name,
+        num_novel=num_novel,
+    )
+
+
+def _composed(
+    data: ImageArrays,
+    name: str,
+    inputs: InputSpec,
+    protocol: SingleStageProtocol,
+    seed: int,
+    num_novel: str | int,
+    augmentations: Sequence[Augmentation],
+) -> SingleStageScenario:
+    composition = compose_single_stage(data.train_targets, data.test_targets, protocol, seed)
+    return single_stage_scenario(
+        data,
+        composition,
+        name=name,
+        inputs=inputs,
+        augmentations=augmentations,
+        num_novel=num_novel,
+    )
