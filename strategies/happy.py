@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cgcd.discovery import novel_directions
-from cgcd.engine import Batch, DiscoveryStrategy, Recipe, WarmUp
+from cgcd.engine import Batch, DiscoveryStrategy, Recipe, WarmUp, grow_by_clusters
 from cgcd.losses import (
     cosine_cross_entropy,
     feature_distillation,
@@ -148,16 +147,13 @@ class Happy(DiscoveryStrategy):
             model.head.grow(self.num_labeled_classes(stage), generator=self.generator("head"))
             return
         self.teacher = model.snapshot()
-        novel = self.novel_classes(stage)
-        directions = novel_directions(
-            self.stage_outputs(stage).features,
-            model.head.directions.detach(),
-            novel,
+        grow_by_clusters(
+            self,
+            stage,
             seed=self.kmeans_seed,
             num_starts=self.kmeans_starts,
             deduplicate=self.deduplicate,
         )
-        model.head.grow(self.num_known + novel, directions, generator=self.generator("head"))
         model.projection.reset(self.generator("projection"))
         self.draws = self.generator("prototypes")
 

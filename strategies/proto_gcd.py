@@ -10,8 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cgcd.discovery import novel_directions
-from cgcd.engine import Batch, DiscoveryStrategy, Recipe, WarmUp, half_labeled
+from cgcd.engine import (
+    Batch,
+    DiscoveryStrategy,
+    Recipe,
+    WarmUp,
+    grow_by_clusters,
+    half_labeled,
+)
 from cgcd.losses import (
     adaptive_pseudo_labels,
     cosine_cross_entropy,
@@ -168,20 +174,12 @@ class ProtoGCD(DiscoveryStrategy):
         return half_labeled(labels, generator)
 
     def begin_stage(self, stage: Stage) -> None:
-        head, draws = self.model.head, self.generator("head")
         if self.stage_index == 0:
-            head.grow(self.first_classes(stage), generator=draws)
+            draws = self.generator("head")
+            self.model.head.grow(self.first_classes(stage), generator=draws)
             return
         self.teacher = self.model.snapshot()
-        novel = self.novel_classes(stage)
-        directions = novel_directions(
-            self.stage_outputs(stage).features,
-            head.directions.detach(),
-            novel,
-            seed=self.kmeans_seed,
-            num_starts=self.kmeans_starts,
-        )
-        head.grow(self.num_known + novel, directions, generator=draws)
+        grow_by_clusters(self, stage, seed=self.kmeans_seed, num_starts=self.kmeans_starts)
         self.draws = self.generator("prototypes")
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:

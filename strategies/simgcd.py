@@ -10,8 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgcd.discovery import novel_directions
-from cgcd.engine import Batch, DiscoveryStrategy, Recipe, WarmUp, half_labeled
+from cgcd.engine import (
+    Batch,
+    DiscoveryStrategy,
+    Recipe,
+    WarmUp,
+    grow_by_clusters,
+    half_labeled,
+)
 from cgcd.losses import (
     info_nce,
     mean_entropy,
@@ -151,16 +157,10 @@ class SimGCD(DiscoveryStrategy):
             head.grow(self.first_classes(stage), generator=draws)
             return
         self.teacher = self.model.snapshot()
-        novel, directions = self.novel_classes(stage), None
         if self.new_rows == "kmeans":
-            directions = novel_directions(
-                self.stage_outputs(stage).features,
-                head.directions.detach(),
-                novel,
-                seed=self.kmeans_seed,
-                num_starts=self.kmeans_starts,
-            )
-        head.grow(self.num_known + novel, directions, generator=draws)
+            grow_by_clusters(self, stage, seed=self.kmeans_seed, num_starts=self.kmeans_starts)
+        else:
+            head.grow(self.num_known + self.novel_classes(stage), generator=draws)
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         out, student = batch.out, self.student_temperature

@@ -32,7 +32,8 @@ NAMES = {
     "cgcd.engine": """Baselines Batch DiscoveryMetrics DiscoveryStrategy LossTerms
         NoveltyMetrics OnlineStrategy
         Recipe RunResult SingleStageResult StageMetric StageOutputs StreamResult Trial TuningResult
-        WarmUp WarmedCosine discovery_evaluator grid_candidates half_labeled hidden_class_scenario
+        WarmUp WarmedCosine discovery_evaluator grid_candidates grow_by_clusters
+        half_labeled hidden_class_scenario
         parameter_groups run_stages tune""",
     "cgcd.tracking": "",
     "cgcd.cli": "",

@@ -4,6 +4,7 @@ from cgcd.engine.baselines import Baselines
 from cgcd.engine.batch import Batch, StageOutputs
 from cgcd.engine.candidates import grid_candidates
 from cgcd.engine.evaluation import DiscoveryMetrics, LossTerms, StageMetric, discovery_evaluator
+from cgcd.engine.growth import grow_by_clusters
 from cgcd.engine.hidden import hidden_class_scenario
 from cgcd.engine.loading import half_labeled
 from cgcd.engine.loop import run_stages
@@ -35,6 +36,7 @@ __all__ = [
     "WarmedCosine",
     "discovery_evaluator",
     "grid_candidates",
+    "grow_by_clusters",
     "half_labeled",
     "hidden_class_scenario",
     "parameter_groups",

@@ -149,7 +149,7 @@ def estimated(strategy: Any, stage: Any) -> int:
             shown = seen.labels != UNLABELED
             known = features[shown], seen.labels[shown]
             features = features[~shown]
-            remember_classes(strategy, stage)
+            _remember_labeled(strategy, seen)
         estimate = strategy.counter.count(features, known, strategy.generator("count"))
         counts.append(_plain(strategy.stage_index, estimate))
         _log_evidence(strategy, counts[-1])
@@ -163,15 +163,19 @@ def estimated(strategy: Any, stage: Any) -> int:
 @torch.no_grad()
 def remember_classes(strategy: Any, stage: Any) -> None:
     """Take in what later estimates need to know of a stage's classes."""
-    seen, counter = strategy.stage_outputs(stage), strategy.counter
+    seen = strategy.stage_outputs(stage)
     if strategy.stage_index == 0:
-        chosen = counter.remember_labeled(seen.features, seen.labels)
-        if chosen:
-            strategy.report["estimator_choice"] = chosen
+        _remember_labeled(strategy, seen)
     else:
-        counter.remember_predicted(
+        strategy.counter.remember_predicted(
             seen.features, seen.logits.argmax(-1), strategy.model.head.directions.detach()
         )
+
+
+def _remember_labeled(strategy: Any, seen: Any) -> None:
+    chosen = strategy.counter.remember_labeled(seen.features, seen.labels)
+    if chosen:
+        strategy.report["estimator_choice"] = chosen
 
 
 def _log_evidence(strategy: Any, count: dict[str, Any]) -> None:
