@@ -2,8 +2,8 @@
 
     python tests/benchmarks/class_counts.py omniglot_features.npz [seeds]
 
-The file holds `f` (N, D), `y` (N,) and `ev` (N,), True in Omniglot's evaluation alphabets; the
-embedding must be trained on the other alphabets. The features of CIFAR-100 and Grocery are read
+The file is the one that tests/benchmarks/omniglot_embeddings.py writes: an embedding that saw
+Omniglot's background characters alone. The features of CIFAR-100 and Grocery are read
 from data/ in the folder that CGCD_FIXTURES names (default: ../shared). Half of the samples of each
 known class are the reference; the other half and all samples of novel classes are the stage.
 
@@ -65,13 +65,13 @@ def problem(source: Source, num_known: int, num_novel: int, seed: int) -> CountP
 def chosen_on(omniglot: dict[str, np.ndarray]) -> Iterator[Source]:
     digits = load_digits()
     yield Source("digits", digits.data, digits.target, ((3, 7), (5, 5), (8, 2), (5, 2), (2, 4)))
-    inside = ~omniglot["ev"].astype(bool)
+    inside = omniglot["split"] == 1
     sizes = ((20, 20), (50, 50), (100, 100))
     yield Source("omniglot background", omniglot["f"][inside], omniglot["y"][inside], sizes)
 
 
 def reported_on(omniglot: dict[str, np.ndarray]) -> Iterator[Source]:
-    inside = omniglot["ev"].astype(bool)
+    inside = omniglot["split"] == 0
     sizes = ((20, 20), (50, 50), (100, 100))
     yield Source("omniglot evaluation", omniglot["f"][inside], omniglot["y"][inside], sizes)
     data = Path(os.environ.get("CGCD_FIXTURES", ROOT.parent / "shared")) / "data"
