@@ -2,6 +2,9 @@
 
 from cgcd.models.adapter import Adapter
 from cgcd.models.backbone import Backbone, InputSpec, create_backbone
+from cgcd.models.fecam import FeCAMHead
+from cgcd.models.fixed import FixedFeatures
+from cgcd.models.gaussian import GaussianHead
 from cgcd.models.gcd import GCDModel, TailSnapshot
 from cgcd.models.hashing import (
     ClassPrototypes,
@@ -11,19 +14,33 @@ from cgcd.models.hashing import (
     SignMagnitudeHead,
 )
 from cgcd.models.heads import CosineHead, ProjectionHead
+from cgcd.models.nearest_mean import NearestMean
+from cgcd.models.random_features import RandomFeatures
+from cgcd.models.reduction import PrincipalComponents
+from cgcd.models.ridge import RidgeHead, RidgeRegression
+from cgcd.models.stepped_gaussian import SteppedGaussianHead
 
 __all__ = [
     "Adapter",
     "Backbone",
     "ClassPrototypes",
     "CosineHead",
+    "FeCAMHead",
+    "FixedFeatures",
     "GCDModel",
+    "GaussianHead",
     "HashHead",
     "HashTrunk",
     "InputSpec",
+    "NearestMean",
+    "PrincipalComponents",
     "ProjectionHead",
+    "RandomFeatures",
+    "RidgeHead",
+    "RidgeRegression",
     "SignMagnitude",
     "SignMagnitudeHead",
+    "SteppedGaussianHead",
     "TailSnapshot",
     "create_backbone",
 ]

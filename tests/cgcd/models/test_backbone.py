@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cgcd.models import InputSpec, create_backbone
-from cgcd.models.backbone import Tail
+from cgcd.models.cut import Tail
 from cgcd.vocabulary import InputError
 
 VIT = {"img_size": 32, "embed_dim": 24, "depth": 3, "num_heads": 2, "patch_size": 8}
