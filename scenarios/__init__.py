@@ -1,8 +1,13 @@
 """Streams of continual category discovery, delivered as Avalanche scenarios."""
 
 from scenarios.arrays import ImageArrays
+from scenarios.avalanche import as_discovery
+from scenarios.blurry import BlurryProtocol
 from scenarios.composition import Composition, StagePlan
 from scenarios.datasets import cifar100_scenario, digits_scenario, image_folder_scenario
+from scenarios.feature_files import feature_width
+from scenarios.feature_stages import features_scenario, features_stages_scenario
+from scenarios.given_stages import GivenStages, given_stages_scenario
 from scenarios.online import OnlineComposition, OnlineProtocol, compose_online, online_scenario
 from scenarios.online_datasets import (
     cifar10_online_scenario,
@@ -13,6 +18,13 @@ from scenarios.online_datasets import (
     omniglot_online_scenario,
 )
 from scenarios.protocol import Protocol, compose
+from scenarios.published import DATASETS, PublishedDataset
+from scenarios.published_scenarios import (
+    dataset_gcd_scenario,
+    dataset_online_scenario,
+    dataset_scenario,
+)
+from scenarios.shares import ShareProtocol
 from scenarios.single_stage import (
     SingleStageComposition,
     SingleStageProtocol,
@@ -27,16 +39,23 @@ from scenarios.single_stage_datasets import (
     image_folder_gcd_scenario,
 )
 from scenarios.stream import discovery_scenario
+from scenarios.unlabeled_folder import folder_scenario
 
 __all__ = [
+    "DATASETS",
+    "BlurryProtocol",
     "Composition",
+    "GivenStages",
     "ImageArrays",
     "OnlineComposition",
     "OnlineProtocol",
     "Protocol",
+    "PublishedDataset",
+    "ShareProtocol",
     "SingleStageComposition",
     "SingleStageProtocol",
     "StagePlan",
+    "as_discovery",
     "cifar10_gcd_scenario",
     "cifar10_online_scenario",
     "cifar100_gcd_scenario",
@@ -45,12 +64,20 @@ __all__ = [
     "compose",
     "compose_online",
     "compose_single_stage",
+    "dataset_gcd_scenario",
+    "dataset_online_scenario",
+    "dataset_scenario",
     "digits_gcd_scenario",
     "digits_online_scenario",
     "digits_scenario",
     "discovery_scenario",
+    "feature_width",
     "features_gcd_scenario",
     "features_online_scenario",
+    "features_scenario",
+    "features_stages_scenario",
+    "folder_scenario",
+    "given_stages_scenario",
     "image_folder_gcd_scenario",
     "image_folder_online_scenario",
     "image_folder_scenario",

@@ -14,6 +14,7 @@ import numpy as np
 
 from cgcd.vocabulary import InputError
 from scenarios.arrays import ImageArrays, read_npz
+from scenarios.layouts import Layout, is_archive
 from scenarios.pickles import read_pickled_dict
 
 _SIDE = 32  # pixels
@@ -22,42 +23,35 @@ _TEST_SHARE = 6  # one image in six is a test image, as in the published 500 + 1
 
 @dataclass(frozen=True)
 class _Published:
-    """The files of one of the two data sets and what they call their content."""
+    """What the files of one of the two data sets call their content; training parts come first."""
 
-    title: str
-    folder: str
-    train: tuple[str, ...]
-    test: str
-    meta: str
+    layout: Layout
     labels: str
     names: str
 
-    @property
-    def mend(self) -> str:
-        return (
-            f"set data_root=<folder> to the folder that holds {self.folder}, or"
-            " data_root=<file>.npz to a file with x and y"
-        )
+
+def _layout(title: str, folder: str, archive: str, files: tuple[str, ...]) -> Layout:
+    return Layout(
+        title=title,
+        marks=files,
+        places=(folder,),
+        archives=(archive,),
+        tree=tuple(f"{folder}/{name}" for name in files),
+        also=", or data_root=<file>.npz to a file with x and y",
+    )
 
 
-_CIFAR10 = _Published(
-    title="CIFAR-10",
-    folder="cifar-10-batches-py",
-    train=tuple(f"data_batch_{number}" for number in range(1, 6)),
-    test="test_batch",
-    meta="batches.meta",
-    labels="labels",
-    names="label_names",
+CIFAR10 = _layout(
+    "CIFAR-10",
+    "cifar-10-batches-py",
+    "cifar-10-python.tar.gz",
+    (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
 )
-_CIFAR100 = _Published(
-    title="CIFAR-100",
-    folder="cifar-100-python",
-    train=("train",),
-    test="test",
-    meta="meta",
-    labels="fine_labels",
-    names="fine_label_names",
+CIFAR100 = _layout(
+    "CIFAR-100", "cifar-100-python", "cifar-100-python.tar.gz", ("train", "test", "meta")
 )
+_CIFAR10 = _Published(CIFAR10, "labels", "label_names")
+_CIFAR100 = _Published(CIFAR100, "fine_labels", "fine_label_names")
 
 
 def read_cifar10(root: str | os.PathLike[str] | None) -> ImageArrays:
@@ -147,27 +141,18 @@ def kind(value: object) -> str:
 
 
 def _read(root: str | os.PathLike[str] | None, published: _Published) -> ImageArrays:
-    mend = published.mend
-    if not root:
-        raise InputError(f"data_root is not set; {published.title} is read from disk: {mend}")
-    path = Path(root)
-    if path.is_file():
-        return _from_npz(path, mend)
-    for folder in (path / published.folder, path):
-        if (folder / published.train[0]).is_file():
-            return _from_pickles(folder, published)
-    files = ", ".join((*published.train, published.test))
-    there = f"has no {published.folder} with its files {files} and {published.meta}"
-    raise InputError(f"{path} {there if path.is_dir() else 'does not exist'}: {mend}")
+    if root and Path(root).is_file() and not is_archive(Path(root).name):
+        return _from_npz(Path(root), published.layout.mend)
+    return _from_pickles(published.layout.find(root), published)
 
 
 def _from_pickles(folder: Path, published: _Published) -> ImageArrays:
-    meta, mend = folder / published.meta, published.mend
+    *files, meta = (folder / name for name in published.layout.marks)
+    mend = published.layout.mend
     names = _member(read_pickled_dict(meta, mend), published.names, meta, mend)
     if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
         raise InputError(f"{meta}: '{published.names}' is not a list of names: {mend}")
     class_names = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in names)
-    files = [folder / name for name in (*published.train, published.test)]
     *train, test = (_pickled_part(file, len(class_names), published) for file in files)
     images, targets = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
     return ImageArrays(images, targets, *test, class_names)
@@ -176,7 +161,7 @@ def _from_pickles(folder: Path, published: _Published) -> ImageArrays:
 def _pickled_part(
     path: Path, num_classes: int, published: _Published
 ) -> tuple[np.ndarray, np.ndarray]:
-    mend = published.mend
+    mend = published.layout.mend
     content = read_pickled_dict(path, mend)
     data = _member(content, "data", path, mend)
     labels = _member(content, published.labels, path, mend)

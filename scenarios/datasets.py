@@ -13,6 +13,7 @@ from scenarios.composition import Composition
 from scenarios.digits import composition_from_file, read_digits
 from scenarios.folder import read_image_folder
 from scenarios.protocol import Protocol, compose
+from scenarios.staged import StagedProtocol
 from scenarios.stream import discovery_scenario
 from scenarios.views import STANDARD, Augmentation, RandomAffine, RandomCrop
 
@@ -24,7 +25,7 @@ DIGITS_PROTOCOL = Protocol(
 def digits_scenario(
     *,
     inputs: InputSpec,
-    protocol: Protocol = DIGITS_PROTOCOL,
+    protocol: StagedProtocol = DIGITS_PROTOCOL,
     seed: int = 0,
     num_novel: str | int = "given",
     augmentations: Sequence[Augmentation] = (RandomAffine(), RandomCrop()),
@@ -59,7 +60,7 @@ def cifar100_scenario(
     *,
     inputs: InputSpec,
     data_root: str | Path | None,
-    protocol: Protocol,
+    protocol: StagedProtocol,
     seed: int = 0,
     num_novel: str | int = "given",
     augmentations: Sequence[Augmentation] = STANDARD,
@@ -80,7 +81,7 @@ def image_folder_scenario(
     *,
     inputs: InputSpec,
     data_root: str | Path | None,
-    protocol: Protocol,
+    protocol: StagedProtocol,
     name: str = "image_folder",
     seed: int = 0,
     num_novel: str | int = "given",
@@ -101,5 +102,7 @@ def image_folder_scenario(
     )
 
 
-def _composed(data: ImageArrays, protocol: Protocol, seed: int) -> tuple[ImageArrays, Composition]:
+def _composed(
+    data: ImageArrays, protocol: StagedProtocol, seed: int
+) -> tuple[ImageArrays, Composition]:
     return data, compose(data.train_targets, data.test_targets, protocol, seed)

@@ -6,21 +6,21 @@ A vector needs no backbone but a small adapter; its random views are copies with
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cgcd.engine.seeding import Draw, current_draw, uniforms
+from cgcd.engine.seeding import Draw, batch_uniforms, current_draw
 from cgcd.models import InputSpec
 from cgcd.stages import Sample
-from cgcd.vocabulary import InputError
-from scenarios.arrays import read_npz
-from scenarios.cifar import checked_labels, checked_names, kind
+from cgcd.vocabulary import UNLABELED, InputError
+from scenarios.cifar import kind
+from scenarios.feature_files import FeatureFile, read_feature_file
 
-_MEND = "set data_root=<file>.npz to a file with f (N, D) and y (N,)"
+_MEND = "set data_root=<file> to an .npz with f (N, D) and y (N,), or a .safetensors or .csv"
 _ROWS_AT_ONCE = 4096
 
 
@@ -47,53 +47,44 @@ def read_features(path: str | os.PathLike[str] | None) -> Features:
     """Embeddings of training samples, and of test samples where the file has some, checked.
 
     Args:
-        path: an `.npz` with `f` (N, D) float16 or float32 and `y` (N,) integers, optionally
-            `split` (N,) integers, 0 for training, 1 for testing, anything else for neither, and
-            `classes` (K,) names (without it the ids are the names); other members are not read.
+        path: a file as `read_feature_file` reads it, in which every embedding has a label and
+            `split`, where it is there, is 0 for training, 1 for testing, anything else for neither.
 
     Raises:
-        InputError: if the path or a member is missing, the file is damaged, or shapes, types,
-            values or labels are not as above.
+        InputError: if the path is missing, the file is not as above or has no labels.
+    """
+    file = labeled_feature_file(path)
+    vectors, targets, names = file.vectors, file.targets, file.class_names
+    if file.split is None:
+        return Features(vectors, targets, names)
+    trained, tested = file.split == 0, file.split == 1
+    if not tested.any():
+        return Features(vectors[trained], targets[trained], names)
+    return Features(vectors[trained], targets[trained], names, vectors[tested], targets[tested])
+
+
+def labeled_feature_file(path: str | os.PathLike[str] | None) -> FeatureFile:
+    """A file of embeddings that all have a label, some of them for training.
+
+    Raises:
+        InputError: as `read_features`.
     """
     if not path:
         raise InputError(f"data_root is not set; embeddings are read from disk: {_MEND}")
-    path = Path(path)
-    arrays = read_npz(path, ("f", "y"), _MEND, ("split", "classes"))
-    vectors = arrays["f"]
-    if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype not in (np.float16, np.float32):
+    file = read_feature_file(path, _MEND)
+    if file.targets is None or (file.targets == UNLABELED).any():
+        what = "lacks 'y'" if file.targets is None else "has embeddings without a label"
         raise InputError(
-            f"{path}: 'f' is {kind(vectors)}; wanted float16 or float32 rows (N, D): {_MEND}"
+            f"{file.path} {what}; wanted a label for each embedding (y in .npz and .safetensors,"
+            f" the column label in .csv): {_MEND}, or take scenario=features_stages for stages"
+            " without labels"
         )
-    names = checked_names(arrays, path, _MEND)
-    num_classes = None if names is None else len(names)
-    targets = checked_labels(arrays["y"], len(vectors), num_classes, path, _MEND)
-    names = names or tuple(map(str, range(targets.max() + 1)))
-    split = arrays.get("split")
-    if split is not None:
-        if split.shape != targets.shape or split.dtype.kind not in "biu" or not (split == 0).any():
-            raise InputError(
-                f"{path}: 'split' is {kind(split)} for {len(targets)} embeddings; wanted one"
-                f" integer for each, 0 for at least one: {_MEND}"
-            )
-        tests = vectors[split == 1], targets[split == 1]
-        vectors, targets = vectors[split == 0], targets[split == 0]
-    else:
-        tests = vectors[:0], targets[:0]
-    _check_finite(vectors, "training", path)
-    if not len(tests[0]):
-        return Features(vectors, targets, names)
-    _check_finite(tests[0], "test", path)
-    return Features(vectors, targets, names, *tests)
-
-
-def _check_finite(vectors: np.ndarray, part: str, path: Path) -> None:
-    finite = np.isfinite(vectors).all(1)
-    if not finite.all():
+    if file.split is not None and not (file.split == 0).any():
         raise InputError(
-            f"{path}: {len(finite) - int(finite.sum())} embeddings hold a value that is not finite,"
-            f" the first is {int(np.argmin(finite))} of the {part} part; wanted numbers: leave"
-            " them out or compute them again"
+            f"{file.path}: 'split' is {kind(file.split)} without a 0; wanted one integer for each"
+            f" embedding, 0 for at least one: {_MEND}"
         )
+    return file
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,16 +100,17 @@ class VectorView:
     normalize: bool = True
 
     def __call__(self, sample: Sample) -> Tensor:
-        return torch.from_numpy(self.array(sample))
+        return torch.from_numpy(self.prepared(np.asarray(sample.image)[None])[0])
 
-    def array(self, sample: Sample) -> np.ndarray:
-        """The same as an array of its own; on so few numbers NumPy is several times faster."""
-        vector = np.array(sample.image, dtype=np.float32)
+    def prepared(self, vectors: np.ndarray) -> np.ndarray:
+        """The view of many embeddings (B, D) at once, bit for bit that of each; float32, (B, D)."""
+        rows = np.array(vectors, dtype=np.float32)
         if self.mean is not None:
-            vector -= self.mean
-        if self.normalize:
-            vector /= max(float(np.sqrt(vector @ vector)), 1e-12)
-        return vector
+            rows -= self.mean
+        if self.normalize:  # no matrix product, whose rounding depends on the company of a row
+            lengths = np.sqrt(np.square(rows).sum(-1, keepdims=True))
+            rows /= np.maximum(lengths, np.float32(1e-12))
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,16 +127,34 @@ class NoisyViews:
     noise: float = 0.0
 
     def __call__(self, sample: Sample) -> Tensor:
-        draw, vector = current_draw(), self.view.array(sample)
-        copies = np.repeat(vector[None], draw.num_views, axis=0)
+        draw = current_draw()
+        copies = np.repeat(self.prepared(np.asarray(sample.image)[None])[None], draw.num_views, 1)
+        return torch.from_numpy(self.drawn(copies, [sample.id], draw)[0])
+
+    def prepared(self, vectors: np.ndarray) -> np.ndarray:
+        """What no draw changes of many embeddings (B, D): their evaluation view."""
+        return self.view.prepared(vectors)
+
+    def drawn(
+        self,
+        copies: np.ndarray,
+        sample_ids: Sequence[int],
+        draw: Draw,
+        repeats: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """Add the noise of many samples in place, bit for bit that of each.
+
+        Args:
+            copies: the evaluation view V times, float32, (B, V, D).
+            sample_ids, draw, repeats: see `batch_uniforms`.
+        """
         if self.noise:
-            for view in range(draw.num_views):
-                copies[view] += self.noise * _gaussian(draw, sample.id, view, len(vector))
-        return torch.from_numpy(copies)
+            copies += self.noise * _gaussian(draw, sample_ids, repeats, copies.shape[-1])
+        return copies
 
 
 def vector_views(
-    features: Features,
+    vectors: np.ndarray,
     labeled: np.ndarray,
     inputs: InputSpec,
     *,
@@ -155,7 +165,7 @@ def vector_views(
     """The random training views and the evaluation view of embeddings.
 
     Args:
-        features: the embeddings.
+        vectors: the embeddings, (N, D).
         labeled: those over which the mean is taken, (n,) indices.
         inputs: what the model takes.
         normalize: scale each vector to length 1, after centering.
@@ -165,11 +175,11 @@ def vector_views(
     Raises:
         InputError: if the model takes images or vectors of another width, or the noise is negative.
     """
-    width = features.vectors.shape[1]
+    width = vectors.shape[1]
     if inputs.vector is None:
         raise InputError(
-            "the scenario gives embeddings and the model takes images: set model=adapter"
-            f" model.backbone.dim={width}"
+            f"the scenario gives embeddings of {width} values and the model takes images: set"
+            " model=adapter, or model=identity, which learns no map of them"
         )
     if inputs.vector != width:
         raise InputError(
@@ -183,16 +193,21 @@ def vector_views(
         total = np.zeros(width)
         for start in range(0, len(labeled), _ROWS_AT_ONCE):  # in float64, without a copy of all
             rows = labeled[start : start + _ROWS_AT_ONCE]
-            total += features.vectors[rows].sum(0, dtype=np.float64)
+            total += vectors[rows].sum(0, dtype=np.float64)
         mean = (total / len(labeled)).astype(np.float32)
     view = VectorView(mean, normalize)
     return NoisyViews(view, float(noise)), view
 
 
-def _gaussian(draw: Draw, sample_id: int, view: int, count: int) -> np.ndarray:
-    """Standard normal numbers, a function of draw, sample and view alone (Box-Muller)."""
+def _gaussian(
+    draw: Draw, sample_ids: Sequence[int], repeats: Sequence[int] | None, count: int
+) -> np.ndarray:
+    """Standard normal numbers (B, V, count), each a function of draw, sample and view alone.
+
+    Box-Muller.
+    """
     half = (count + 1) // 2
-    first, second = uniforms(draw, sample_id, view, 2 * half).reshape(2, half)
-    radius = np.sqrt(-2 * np.log1p(-first))  # 1 - first is in (0, 1]
-    angle = 2 * np.pi * second
-    return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))[:count]
+    uniform = batch_uniforms(draw, sample_ids, 2 * half, repeats)
+    radius = np.sqrt(-2 * np.log1p(-uniform[..., :half]))  # 1 - uniform is in (0, 1]
+    angle = 2 * np.pi * uniform[..., half:]
+    return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)), -1)[..., :count]

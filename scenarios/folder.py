@@ -133,10 +133,11 @@ def scan_image_folder(root: str | Path | None, max_skipped: float = 0.05) -> Sca
         if reason
     ]
     if len(skipped) / len(paths) > max_skipped:
+        share = admitting_share(len(skipped), len(paths))
         raise InputError(
             f"{len(skipped)} of {len(paths)} files in {folder} are no readable images, the first is"
             f" {skipped[0][0]} ({skipped[0][1]}); wanted at most {max_skipped:.1%}: fetch them"
-            f" again, remove them or set scenario.max_skipped={_share(len(skipped), len(paths))}"
+            f" again, remove them or set scenario.max_skipped={share}"
         )
     kept = np.array([not reason for reason in reasons])
     targets = np.asarray(listed.targets, dtype=np.int64)[kept]
@@ -158,6 +159,11 @@ def scan_image_folder(root: str | Path | None, max_skipped: float = 0.05) -> Sca
     return ScannedFolder(images, targets, tuple(listed.classes), skipped)
 
 
+def admitting_share(part: int, whole: int) -> str:
+    """The smallest share with two digits that admits `part` of `whole`."""
+    return f"{min(1.0, np.ceil(100 * part / whole) / 100):g}"
+
+
 def _unreadable(path: str, home: Path) -> str:
     """Why a file is no readable image inside `home`, "" if it is one."""
     try:
@@ -168,11 +174,6 @@ def _unreadable(path: str, home: Path) -> str:
     except Exception as error:  # a damaged file can raise nearly anything; all mean the same
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
-
-
-def _share(part: int, whole: int) -> str:
-    """The smallest share with two digits that admits `part` of `whole`."""
-    return f"{min(1.0, np.ceil(100 * part / whole) / 100):g}"
 
 
 def _read(folder: Path) -> ImageFolder:

@@ -12,15 +12,13 @@ import numpy as np
 
 from cgcd.vocabulary import UNLABELED, InputError
 from scenarios.draws import draw_without_replacement
-from scenarios.protocol import (
-    CheckedFields,
+from scenarios.fields import CheckedFields, refuse, shortened
+from scenarios.targets import (
     check_not_empty,
     check_run_seed,
     checked_targets,
     listed_classes,
-    refuse,
     rows_of,
-    shortened,
 )
 
 _LABELED_DRAW = 0  # a stream of the generator

@@ -17,12 +17,21 @@ from cgcd.vocabulary import InputError
 from scenarios.arrays import ImageArrays, read_npz
 from scenarios.cifar import checked_labels, checked_names, kind
 from scenarios.folder import ImageFiles
+from scenarios.layouts import Layout, is_archive
 
 _PARTS = ("images_background", "images_evaluation")
-_MEND = (
-    "set data_root=<folder> to the folder that holds images_background/<alphabet>/<character>/*.png"
-    " (and images_evaluation), or data_root=<file>.npz to a file with x and y"
+OMNIGLOT = Layout(
+    title="Omniglot",
+    marks=(_PARTS[0],),  # many use it without the other part
+    places=("omniglot-py",),
+    archives=tuple(f"{part}.zip" for part in _PARTS),
+    tree=tuple(f"[omniglot-py/]{part}/<alphabet>/<character>/<drawing>.png" for part in _PARTS),
+    also=(
+        " or images_background/<alphabet>/<character>/*.png (and images_evaluation), or"
+        " data_root=<file>.npz to a file with x and y"
+    ),
 )
+_MEND = OMNIGLOT.mend
 
 
 class GreyImages(Sequence[Image.Image]):
@@ -66,16 +75,9 @@ def read_omniglot(root: str | os.PathLike[str] | None) -> ImageArrays:
         InputError: if a path or member is missing, a file is damaged, or shapes, types or labels
             are not as above.
     """
-    if not root:
-        raise InputError(f"data_root is not set; Omniglot is read from disk: {_MEND}")
-    path = Path(root)
-    if path.is_file():
-        return _from_npz(path)
-    for folder in (path / "omniglot-py", path):
-        if (folder / _PARTS[0]).is_dir():
-            return _from_folders(folder)
-    there = f"has no {_PARTS[0]}" if path.is_dir() else "does not exist"
-    raise InputError(f"{path} {there}: {_MEND}")
+    if root and Path(root).is_file() and not is_archive(Path(root).name):
+        return _from_npz(Path(root))
+    return _from_folders(OMNIGLOT.find(root))
 
 
 def _from_npz(path: Path) -> ImageArrays:

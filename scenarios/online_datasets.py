@@ -152,11 +152,11 @@ def features_online_scenario(
     noise: float = 0.0,
     window: int = 100,
 ) -> OnlineScenario:
-    """Embeddings computed before, from an `.npz`; see `read_features` and `vector_views`."""
+    """Embeddings computed before, from a file; see `read_features` and `vector_views`."""
     data = read_features(data_root)
     composition = compose_online(data.targets, protocol, seed)
     views = vector_views(
-        data, composition.labeled, inputs, normalize=normalize, center=center, noise=noise
+        data.vectors, composition.labeled, inputs, normalize=normalize, center=center, noise=noise
     )
     return online_stages(
         data.vectors, data.class_names, composition, *views, name=name, window=window

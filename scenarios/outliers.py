@@ -160,7 +160,9 @@ def features_outliers(
     with _as_outliers():
         data = read_features(data_root)
         nobody = np.empty(0, dtype=np.int64)
-        _, view = vector_views(data, nobody, inputs, normalize=normalize, center=False, noise=0.0)
+        _, view = vector_views(
+            data.vectors, nobody, inputs, normalize=normalize, center=False, noise=0.0
+        )
         return _unlabeled(data.vectors, _drawn(len(data.vectors), num_samples, seed), view)
 
 

@@ -27,8 +27,8 @@ from scenarios.arrays import ImageArrays
 from scenarios.composition import Composition
 from scenarios.identity import data_hash
 from scenarios.known_novel import KnownNovelProtocol, cut
-from scenarios.protocol import checked_targets
 from scenarios.stream import as_pil, image_views
+from scenarios.targets import checked_targets
 from scenarios.views import STANDARD, Augmentation
 
 View = Callable[[Sample], torch.Tensor]

@@ -119,11 +119,11 @@ def features_gcd_scenario(
     center: bool = False,
     noise: float = 0.0,
 ) -> SingleStageScenario:
-    """Embeddings computed before, from an `.npz`; see `read_features` and `vector_views`."""
+    """Embeddings computed before, from a file; see `read_features` and `vector_views`."""
     data = read_features(data_root)
     composition = compose_single_stage(data.targets, data.test_targets, protocol, seed)
     views = vector_views(
-        data, composition.labeled, inputs, normalize=normalize, center=center, noise=noise
+        data.vectors, composition.labeled, inputs, normalize=normalize, center=center, noise=noise
     )
     return single_stages(
         data.vectors,

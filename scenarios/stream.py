@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from cgcd.models import InputSpec
 from cgcd.stages import DiscoveryScenario, Sample, Stage, stage_dataset
@@ -44,37 +46,71 @@ def discovery_scenario(
     """
     train_images, test_images = as_pil(data.train_images), as_pil(data.test_images)
     train_view, test_view = image_views(train_images, inputs, augmentations)
-    rows = composition.rows(data.test_targets)
+    return discovery_stages(
+        train_images,
+        test_images,
+        data.test_targets,
+        data.class_names,
+        composition,
+        train_view,
+        test_view,
+        name=name,
+        num_novel=num_novel,
+    )
+
+
+def discovery_stages(
+    train_samples: Sequence[Any],
+    test_samples: Sequence[Any],
+    test_targets: np.ndarray,
+    class_names: Sequence[str],
+    composition: Composition,
+    train_view: Callable[[Sample], Tensor],
+    test_view: Callable[[Sample], Tensor],
+    *,
+    name: str,
+    num_novel: str | int = "given",
+    **more: Any,
+) -> DiscoveryScenario:
+    """As `discovery_scenario`, of any samples with their views.
+
+    Args:
+        train_samples, test_samples: what the views take, indexable.
+        test_targets: original class ids of the test samples.
+        class_names: name of class id k at place k.
+        composition: who is where.
+        train_view, test_view: of a sample.
+        name, num_novel: see `discovery_scenario`.
+        **more: of `DiscoveryScenario`.
+    """
+    rows = composition.rows(test_targets)
 
     def stage(
-        images: Sequence[Image.Image],
-        index: int,
-        which: np.ndarray,
-        labels: np.ndarray,
-        novel: int | None,
+        samples: Sequence[Any], index: int, which: np.ndarray, labels: np.ndarray, novel: int | None
     ) -> Stage:
         dataset = stage_dataset(
-            images, which, labels, train_transform=train_view, eval_transform=test_view
+            samples, which, labels, train_transform=train_view, eval_transform=test_view
         )
         return Stage(dataset, index, novel)
 
     train, test = [], []
     for plan in composition.stages:
         told = len(plan.novel_rows) if num_novel == "given" else None
-        train.append(stage(train_images, plan.index, plan.indices, plan.labels, told))
+        train.append(stage(train_samples, plan.index, plan.indices, plan.labels, told))
         test.append(
-            stage(test_images, plan.index, plan.test_indices, rows[plan.test_indices], told)
+            stage(test_samples, plan.index, plan.test_indices, rows[plan.test_indices], told)
         )
     return DiscoveryScenario(
         train,
         test,
         name=name,
-        class_names=[data.class_names[c] for c in composition.class_order],
+        class_names=[class_names[c] for c in composition.class_order],
         num_base=composition.num_base,
         num_novel="given" if num_novel == "given" or isinstance(num_novel, int) else num_novel,
         stream_hash=composition.hash,
-        data_hash=data_hash(train_images, train_view, test_view, data_hash(test_images)),
+        data_hash=data_hash(train_samples, train_view, test_view, data_hash(test_samples)),
         description={"stages": composition.describe()},
+        **more,
     )
 
 

@@ -9,9 +9,11 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from scenarios.blurry import BlurryProtocol
 from scenarios.digits import read_digits
 from scenarios.online import OnlineProtocol
 from scenarios.protocol import Composition, Protocol, compose
+from scenarios.shares import ShareProtocol
 from scenarios.single_stage import SingleStageProtocol
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "protocol"
@@ -28,8 +30,14 @@ TRAIN_COUNTS = {
     "happy_cub": GENERATOR.integers(29, 31, 200),
     "happy_cars": GENERATOR.integers(30, 60, 196),
     "happy_aircraft": GENERATOR.integers(66, 68, 100),
+    "few_base_cifar100": np.full(100, 500),
+    "ncd_cifar100": np.full(100, 500),
+    "promptccd_cifar100": np.full(100, 500),
+    "mixed_cifar100": np.full(100, 500),
+    "si_blurry_cifar100": np.full(100, 500),
+    "long_tail_cifar100": np.full(100, 500),
 }
-TEST_COUNTS = {"happy_cifar100": 100, "happy_cifar100_10stages": 100}  # others: 50 per class
+TEST_COUNTS = {name: 100 for name in TRAIN_COUNTS if "cifar100" in name}  # others: 50 per class
 
 
 def read(name: str) -> Protocol:
@@ -52,8 +60,11 @@ def test_every_file_names_its_source_and_lists_every_field(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# ") and "\n# Source: " in text
     kinds = {"online": OnlineProtocol, "gcd": SingleStageProtocol}
-    kind = kinds.get(path.stem.split("_")[0], Protocol)
-    assert isinstance(instantiate(OmegaConf.load(path)), kind)
+    kinds |= {"promptccd": ShareProtocol, "si": BlurryProtocol}
+    family = path.stem.removeprefix("digits_").split("_")[0]
+    kinds |= dict.fromkeys(("happy", "few", "ncd", "mixed", "long", "digits", "2per"), Protocol)
+    kind = type(instantiate(OmegaConf.load(path)))
+    assert kind is kinds.get(family, kind)
     listed = set(OmegaConf.load(path)) - {"_target_"}
     assert listed == set(kind.__dataclass_fields__)
 
@@ -77,6 +88,20 @@ def test_every_file_names_its_source_and_lists_every_field(path: Path) -> None:
             "happy_tiny_imagenet",
             40_000,
             [10_500, 11_000, 11_500, 12_000, 12_500],
+            [5000, 6000, 7000, 8000, 9000, 10_000],
+        ),
+        (
+            "few_base_cifar100",
+            4000,
+            list(range(4250, 6251, 250)),
+            list(range(1000, 10_001, 1000)),
+        ),
+        ("ncd_cifar100", 40_000, [5000, 5000], [8000, 9000, 10_000]),
+        ("promptccd_cifar100", 30_450, [5950, 6550, 7050], [7000, 8000, 9000, 10_000]),
+        (
+            "long_tail_cifar100",
+            7859,
+            [2006, 2252, 2152, 2475, 2494],
             [5000, 6000, 7000, 8000, 9000, 10_000],
         ),
     ],
@@ -183,9 +208,13 @@ def test_labeled_images_never_come_back(name: str) -> None:
     [
         ("digits", 503, [150, 160, 170, 180, 190], [270, 325, 379, 433, 485, 539]),
         ("digits_2per", 402, [240, 260, 280], [216, 325, 433, 539]),
+        ("digits_few_base", 201, [220, 240, 260, 280], [108, 216, 325, 433, 539]),
+        ("digits_ncd", 631, [127, 127, 125, 122, 126], [270, 325, 379, 433, 485, 539]),
+        ("digits_promptccd", 768, [150, 163, 177], [379, 433, 485, 539]),
+        ("digits_long_tail", 212, [113, 151, 163], [216, 325, 433, 539]),
     ],
 )
-def test_sizes_of_digits_are_those_of_the_baseline_runs(
+def test_sizes_of_digits_are_the_stated_ones(
     name: str, labeled: int, unlabeled: list[int], test: list[int]
 ) -> None:
     arrays = read_digits()
@@ -193,3 +222,28 @@ def test_sizes_of_digits_are_those_of_the_baseline_runs(
     assert sizes(composition, "labeled")[0] == labeled
     assert sizes(composition, "unlabeled")[1:] == unlabeled
     assert sizes(composition, "test") == test
+
+
+def test_mixed_stages_show_about_half_of_the_base_images() -> None:
+    mixed, plain = composed("mixed_cifar100"), composed("happy_cifar100")
+    for plan, without in zip(mixed.stages, plain.stages, strict=True):
+        np.testing.assert_array_equal(plan.indices, without.indices)
+    assert all(550 < labeled < 700 for labeled in sizes(mixed, "labeled")[1:])
+    arrays = read_digits()
+    digits = compose(arrays.train_targets, arrays.test_targets, read("digits_mixed"), seed=0)
+    assert [plan.class_counts.sum() for plan in digits.stages] == [503, 150, 160, 170, 180, 190]
+    assert all(15 < labeled < 35 for labeled in sizes(digits, "labeled")[1:])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_si_blurry_gives_every_image_once(seed: int) -> None:
+    arrays = read_digits()
+    for name, train, test, labeled, rest in (
+        ("si_blurry_cifar100", *(np.repeat(np.arange(100), n) for n in (500, 100)), 20_000, 30_000),
+        ("digits_si_blurry", arrays.train_targets, arrays.test_targets, 402, 856),
+    ):
+        composition = compose(train, test, read(name), seed)
+        assert sizes(composition, "labeled")[0] == labeled
+        assert sum(sizes(composition, "unlabeled")) == rest == len(train) - labeled
+        assert sizes(composition, "test")[-1] == len(test)
+        assert min(sizes(composition, "unlabeled")[1:]) >= 50  # a batch of the digits recipe

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 import scenarios
 from cgcd.cli.configs import choices, compose_run, config_dir
 from cgcd.cli.settings import check_settings
-from strategies import GCD, PHE, SMILE, Happy, ProtoGCD, SimGCD
+from strategies import GCD, NMC, PHE, SMILE, VBCGCD, Analytic, Gaussian, Happy, ProtoGCD, SimGCD
 
 LIVE = {"model", "evaluator", "inputs", "example", "folder", "plugins"}  # objects, not YAML values
 FOLDER = config_dir()
@@ -115,17 +115,21 @@ def assert_equal_defaults(part: DictConfig, made: Any, other: set[str]) -> None:
         assert plain(value) == plain(default), name
 
 
-@pytest.mark.parametrize("made", [GCD, Happy, PHE, ProtoGCD, SMILE, SimGCD])
+@pytest.mark.parametrize(
+    "made", [Analytic, GCD, Gaussian, Happy, NMC, PHE, ProtoGCD, SMILE, SimGCD, VBCGCD]
+)
 def test_a_strategy_has_the_defaults_of_its_file(made: Any) -> None:
-    name = {ProtoGCD: "proto_gcd"}.get(made, made.__name__.lower())
+    name = {ProtoGCD: "proto_gcd", VBCGCD: "vb_cgcd"}.get(made, made.__name__.lower())
     part = composed("recipe=none", f"strategy={name}").strategy
     assert_equal_defaults(part, made, {"device"})  # auto on the command line
 
 
 def test_scenarios_have_the_defaults_of_their_files() -> None:
     for name in choices("scenario"):
-        made = getattr(scenarios, f"{name}_scenario")
-        assert_equal_defaults(composed(f"scenario={name}").scenario, made, {"data_root"})
+        part = composed(f"scenario={name}").scenario
+        made = located(part["_target_"])
+        assert getattr(scenarios, made.__name__) is made
+        assert_equal_defaults(part, made, {"data_root"})
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

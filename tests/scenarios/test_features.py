@@ -56,10 +56,11 @@ def with_value(value: float) -> np.ndarray:
         ({"f": VECTORS.astype(np.float64)}, "'f' is float64"),
         ({"f": VECTORS[:, 0]}, r"'f' is float16 of shape \(40,\)"),
         ({"f": VECTORS[:, :0]}, r"'f' is float16 of shape \(40, 0\)"),
-        ({"f": with_value(np.nan)}, "1 embeddings hold .*not finite, the first is 7 "),
+        ({"f": with_value(np.nan)}, "1 embeddings hold .*not finite, the first is row 7;"),
         ({"f": with_value(np.inf)}, "not finite"),
         ({"y": LABELS[:39]}, r"shape \(39,\) for 40"),
-        ({"y": LABELS - 1}, "labels run from -1"),
+        ({"y": LABELS - 2}, "labels run from -2"),
+        ({"y": LABELS - 1}, "has embeddings without a label"),
         ({"classes": np.array(["a"])}, "labels run from 0 to 3; wanted 0 to 0"),
         ({"split": np.ones(40, int)}, "'split' is .*0 for at least one"),
         ({"split": np.zeros(39, int)}, "'split' is"),
@@ -142,7 +143,9 @@ def test_a_model_that_does_not_fit_is_told_what_to_set(file: Path) -> None:
     assert str(error.value) == (
         "the embeddings have 5 values and the model takes 768: set model.backbone.dim=5"
     )
-    with pytest.raises(InputError, match=r"the model takes images: set model=adapter .*dim=5"):
+    with pytest.raises(
+        InputError, match=r"of 5 values and the model takes images: set model=adapter"
+    ):
         build(InputSpec())
     for noise in (-0.1, float("nan")):
         with pytest.raises(InputError, match=r"noise is .*set scenario\.noise="):

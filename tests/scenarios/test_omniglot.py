@@ -85,7 +85,7 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
         read_omniglot(None)
     with pytest.raises(InputError, match="nowhere does not exist: set data_root="):
         read_omniglot(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="has no images_background: set data_root="):
+    with pytest.raises(InputError, match="with images_background: set data_root="):
         read_omniglot(tmp_path)
     (tmp_path / "images_background" / "Greek" / "character01").mkdir(parents=True)
     with pytest.raises(InputError, match=r"has no <alphabet>/<character>/\*\.png"):

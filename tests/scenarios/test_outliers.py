@@ -103,7 +103,7 @@ def test_messages_name_the_set_and_its_own_key(tmp_path):
     for make, root, part in (
         (outliers.cifar10_outliers, tmp_path / "none", "does not exist"),
         (outliers.cifar100_outliers, None, "data_root is not set"),
-        (outliers.omniglot_outliers, tmp_path, "has no images_background"),
+        (outliers.omniglot_outliers, tmp_path, "images_background"),
         (outliers.image_folder_outliers, tmp_path / "none", "is no folder"),
         (outliers.image_folder_outliers, None, "is no folder"),
         (outliers.features_outliers, tmp_path / "none.npz", "is not a file"),

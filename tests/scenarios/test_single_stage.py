@@ -258,7 +258,7 @@ def test_features_take_their_test_part_from_the_file(tmp_path: Path, with_test: 
     assert tested.labels.tolist() == (np.arange(60) % 4)[split["split"] == 1].tolist()
     vectors[5] = np.nan
     np.savez(tmp_path / "f.npz", f=vectors, y=np.arange(60) % 4, **split)
-    with pytest.raises(InputError, match="the first is 1 of the test part"):
+    with pytest.raises(InputError, match="the first is row 5"):
         features_gcd_scenario(
             inputs=InputSpec(vector=5),
             data_root=tmp_path / "f.npz",
