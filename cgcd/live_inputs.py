@@ -80,8 +80,7 @@ class LiveInputs:
             raise InputError(
                 f"the vectors have the shape {array.shape}; wanted ({width},) or (N, {width})"
             )
-        rows = [self.vector_view.array(Sample(row, 0)) for row in array.reshape(-1, width)]
-        return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, width)
+        return torch.from_numpy(self.vector_view.prepared(array.reshape(-1, width)))
 
     def _image(self, image: Any) -> Image.Image:
         if isinstance(image, np.ndarray):

@@ -7,7 +7,6 @@ stage, and no way leads to it from `Stage.train()`, which is all that a strategy
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -62,12 +61,14 @@ def stage_dataset(
     *,
     train_transform: Callable[[Sample], torch.Tensor],
     eval_transform: Callable[[Sample], torch.Tensor],
+    task_labels: Sequence[int] | None = None,
 ) -> TaskAwareSupervisedClassificationDataset:
     """An Avalanche data set of `Sample`s: "train" gives (V, C, H, W), "eval" gives (C, H, W).
 
     Every stage has the same attributes in the same order, which is what concatenation needs:
-    `targets`, `sample_id` and, last, the task label 0 that stock code reads. Beside its rows a
-    stage costs a few bytes a sample, so a stream may hold millions.
+    `targets`, `sample_id` and, last, the task label that stock code reads, 0 unless `task_labels`
+    (N,) are given. Beside its rows a stage costs a few bytes a sample, so a stream may hold
+    millions.
     """
     source = VisibleRows(images, rows, labels)
     return TaskAwareSupervisedClassificationDataset(
@@ -75,7 +76,7 @@ def stage_dataset(
         data_attributes=[
             DataAttribute(source.targets, "targets"),
             DataAttribute(np.asarray(rows), "sample_id"),
-            TaskLabels(_Constant(0, len(source))),
+            TaskLabels(_Constant(0, len(source)) if task_labels is None else list(task_labels)),
         ],
         transform_groups={"train": (train_transform, None), "eval": (eval_transform, None)},
     )
@@ -146,11 +147,15 @@ class DiscoveryScenario(CLScenario):
         name: short name for folders and tables.
         class_names: name of each class in row order, original names first given by the data set.
         num_base: labeled classes.
+        valid: labeled stages of samples of base classes that nobody trains on, for what may look
+            at labels while training; where there are none, there is no `valid_stream`.
         num_novel: "given" if the stages tell the method how many classes are new.
         stream_hash: digest of who is where; results may only be averaged over equal ones.
         data_hash: digest of the samples and the settings of their views; a run goes on with equal
             ones only.
         description: numbers for the report.
+        sample_names: of each sample by its number, for tables; None where numbers must do.
+        sample_kind: what those names are: "path" or "id".
     """
 
     setting: ClassVar[str] = "continual"
@@ -163,12 +168,17 @@ class DiscoveryScenario(CLScenario):
         name: str,
         class_names: Sequence[str],
         num_base: int,
+        valid: Sequence[Stage] = (),
         num_novel: str = "given",
         stream_hash: str = "",
         data_hash: str = "",
         description: dict[str, Any] | None = None,
+        sample_names: Sequence[str] | None = None,
+        sample_kind: str = "sample",
     ) -> None:
         streams = [EagerCLStream("train", list(train)), EagerCLStream("test", list(test))]
+        if valid:
+            streams.append(EagerCLStream("valid", list(valid)))
         super().__init__(streams)
         for stream in streams:
             stream.benchmark = self  # Avalanche 0.6.0 leaves it None, its strict checks want it
@@ -179,6 +189,7 @@ class DiscoveryScenario(CLScenario):
         self.stream_hash = stream_hash
         self.data_hash = data_hash
         self.description = description or {}
+        self.sample_names, self.sample_kind = sample_names, sample_kind
         self.n_classes = len(self.class_names)
 
 
@@ -286,38 +297,6 @@ class SingleStageScenario(DiscoveryScenario):
         return {"unlabeled": self.unlabeled_stream, **test}
 
 
-def masked_copy(experience: DatasetExperience) -> DatasetExperience:
-    """A stock labeled experience with every label hidden, sharing its images but no attribute box.
-
-    The labels are replaced both in what the data set yields and in its `targets`, so that memories
-    filled by stock plugins hold no truth either.
-    """
-    dataset = experience.dataset
-    hide = (None, _hidden)
-    masked = copy.copy(experience)
-    for name, value in list(masked.__dict__.items()):
-        if isinstance(value, ExperienceAttribute):
-            masked.__dict__[name] = copy.copy(value)
-    for name in ("_origin_stream", "_benchmark"):  # they lead back to the labels
-        if not isinstance(masked.__dict__.get(name, None), ExperienceAttribute | None):
-            masked.__dict__[name] = ExperienceAttribute(masked.__dict__[name])
-    masked._dataset = type(dataset)(
-        [dataset],
-        data_attributes=[DataAttribute([UNLABELED] * len(dataset), "targets")],
-        frozen_transform_groups={"train": hide, "eval": hide},
-    )
-    told = (
-        "classes_in_this_experience",
-        "previous_classes",
-        "classes_seen_so_far",
-        "future_classes",
-    )
-    for name in told:
-        if name in masked.__dict__:
-            masked.__dict__[name] = type(masked.__dict__[name])()
-    return masked
-
-
 class _Constant(Sequence[int]):
     """A value `size` times, in the memory of one."""
 
@@ -333,7 +312,3 @@ class _Constant(Sequence[int]):
         if not -self.size <= index < self.size:
             raise IndexError(f"{index} is not in 0..{self.size - 1}")
         return self.value
-
-
-def _hidden(label: Any) -> Any:
-    return torch.full_like(label, UNLABELED) if torch.is_tensor(label) else UNLABELED

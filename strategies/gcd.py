@@ -119,16 +119,21 @@ class GCD(DiscoveryStrategy):
         self.model.head.grow(num_classes, generator=self.generator("head"))
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        projections = batch.out.projections
-        terms = {"contrastive": info_nce(projections, self.contrastive_temperature)}
         if self.stage_index == 0:
-            terms["supervised_contrastive"] = supervised_contrastive(
+            return self.supervised_losses(batch)
+        return {"contrastive": info_nce(batch.out.projections, self.contrastive_temperature)}
+
+    def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        projections = batch.out.projections
+        return {
+            "contrastive": info_nce(projections, self.contrastive_temperature),
+            "supervised_contrastive": supervised_contrastive(
                 projections,
                 batch.labels,
                 self.supervised_temperature,
                 base_temperature=self.supervised_temperature,
-            )
-        return terms
+            ),
+        }
 
     @torch.no_grad()
     def end_stage(self, stage: Stage) -> None:
@@ -138,6 +143,9 @@ class GCD(DiscoveryStrategy):
         if self.stage_index == 0:
             found = semi_supervised_kmeans(features, seen.labels, len(centroids), *runs)
             centroids.copy_(found.centroids)
+        elif self.supervised:
+            for row in range(self.num_known, len(centroids)):
+                centroids[row] = features[seen.labels == row].mean(0)
         else:
             known, novel = centroids[: self.num_known], len(centroids) - self.num_known
             centroids[self.num_known :] = pinned_kmeans(features, known, novel, *runs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,8 @@ class Happy(DiscoveryStrategy):
     deviation; the projection head has 256 outputs and is re-initialized at each stage. Unlike the
     code, the last weights of a stage go on, never the epoch with the best test accuracy.
     """
+
+    kept_terms: ClassVar[tuple[str, ...]] = ("prototype_replay", "feature_distillation")
 
     def __init__(
         self,
@@ -171,20 +173,30 @@ class Happy(DiscoveryStrategy):
 
     def _novel_losses(self, batch: Batch) -> Mapping[str, Tensor]:
         out, student = batch.out, self.student_temperature
-        replayed = self.memory.sample(
-            out.logits.shape[:2].numel(), self.draws, self.hardness_temperature, self.radius_scale
-        )
         return {
             "self_distillation": self_distillation(out.logits, self.teacher_temperature, student),
             **group_entropy(out.logits, self.num_known, student)._asdict(),  # three terms
             "contrastive": info_nce(out.projections),
+            **self._kept(batch),
+        }
+
+    def _kept(self, batch: Batch) -> dict[str, Tensor]:
+        """What holds the known classes: replayed prototypes and the previous stage's features."""
+        out = batch.out
+        replayed = self.memory.sample(
+            out.logits.shape[:2].numel(), self.draws, self.hardness_temperature, self.radius_scale
+        )
+        return {
             "prototype_replay": cosine_cross_entropy(
-                self.model.head(replayed.features), replayed.classes, student
+                self.model.head(replayed.features), replayed.classes, self.student_temperature
             ),
             "feature_distillation": feature_distillation(
                 out.features, self.teacher.features(batch.trunk)
             ),
         }
+
+    def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        return {**self._base_losses(batch), **self._kept(batch)}
 
     def end_stage(self, stage: Stage) -> None:
         seen = self.stage_outputs(stage)
@@ -193,7 +205,7 @@ class Happy(DiscoveryStrategy):
         else:
             self.memory.remember_predicted(
                 seen.features,
-                seen.logits.argmax(-1),
+                seen.labels if self.supervised else seen.logits.argmax(-1),
                 self.model.num_classes,
                 self.model.head.directions.detach(),
             )

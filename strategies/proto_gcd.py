@@ -106,6 +106,7 @@ class ProtoGCD(DiscoveryStrategy):
     """
 
     settings: ClassVar[frozenset[str]] = frozenset({"single_stage", "continual"})
+    kept_terms: ClassVar[tuple[str, ...]] = ("prototype_replay", "feature_distillation")
 
     def __init__(
         self,
@@ -183,24 +184,34 @@ class ProtoGCD(DiscoveryStrategy):
         self.draws = self.generator("prototypes")
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        out, student = batch.out, self.student_temperature
-        shared = {
+        if self.stage_index == 0:
+            return self._base_losses(batch)
+        groups = group_entropy(batch.out.logits, self.num_known, self.student_temperature)
+        return self._shared(batch) | groups._asdict() | self._remembered(batch)  # three terms
+
+    def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        return self._base_losses(batch) | self._remembered(batch)
+
+    def _shared(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of every stage."""
+        out = batch.out
+        return {
             "pseudo_labels": adaptive_pseudo_labels(
-                out.logits, self.hard_ratio, self.teacher_temperature, student
+                out.logits, self.hard_ratio, self.teacher_temperature, self.student_temperature
             ),
             "separation": prototype_separation(
                 self.model.head.directions, self.separation_temperature
             ),
             "contrastive": info_nce(out.projections),
         }
-        if self.stage_index == 0:
-            return shared | {
-                "mean_entropy": mean_entropy(out.logits, student),
-                "cross_entropy": cosine_cross_entropy(out.logits, batch.labels, student),
-                "supervised_contrastive": supervised_contrastive(out.projections, batch.labels),
-            }
-        groups = group_entropy(out.logits, self.num_known, student)._asdict()  # three terms
-        return shared | groups | self._remembered(batch)
+
+    def _base_losses(self, batch: Batch) -> dict[str, Tensor]:
+        out, student = batch.out, self.student_temperature
+        return self._shared(batch) | {
+            "mean_entropy": mean_entropy(out.logits, student),
+            "cross_entropy": cosine_cross_entropy(out.logits, batch.labels, student),
+            "supervised_contrastive": supervised_contrastive(out.projections, batch.labels),
+        }
 
     @property
     def hard_ratio(self) -> float:
@@ -234,7 +245,7 @@ class ProtoGCD(DiscoveryStrategy):
         if len(self.memory) < self.model.num_classes:  # novel classes, of this stage
             self.memory.remember_predicted(
                 seen.features,
-                seen.logits.argmax(-1),
+                seen.labels if self.supervised else seen.logits.argmax(-1),
                 self.model.num_classes,
                 self.model.head.directions.detach(),
             )

@@ -85,6 +85,7 @@ class SimGCD(DiscoveryStrategy):
     """
 
     settings: ClassVar[frozenset[str]] = frozenset({"single_stage", "continual"})
+    kept_terms: ClassVar[tuple[str, ...]] = ("old_logit_distillation",)
 
     def __init__(
         self,
@@ -163,25 +164,38 @@ class SimGCD(DiscoveryStrategy):
             head.grow(self.num_known + self.novel_classes(stage), generator=draws)
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        out, student = batch.out, self.student_temperature
         if self.stage_index == 0:
-            teacher = ramped(
-                self.epoch,
-                self.teacher_temperature_start,
-                self.teacher_temperature_end,
-                self.teacher_temperature_epochs,
-            )
-            return parametric_discovery(out, batch.labels, teacher, student)
-        terms = {
+            return self._base_losses(batch)
+        out, student = batch.out, self.student_temperature
+        return {
             "self_distillation": self_distillation(out.logits, self.teacher_temperature, student),
             "mean_entropy": mean_entropy(out.logits, student),
             "contrastive": info_nce(out.projections),
+            **self._kept(batch),
         }
-        if self.old_logit_distillation:
-            terms["old_logit_distillation"] = old_logit_distillation(
-                out.logits, self.teacher.logits(batch.trunk), self.old_logit_temperature
+
+    def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        return {**self._base_losses(batch), **self._kept(batch)}
+
+    def _base_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        teacher = ramped(
+            self.epoch,
+            self.teacher_temperature_start,
+            self.teacher_temperature_end,
+            self.teacher_temperature_epochs,
+        )
+        return parametric_discovery(batch.out, batch.labels, teacher, self.student_temperature)
+
+    def _kept(self, batch: Batch) -> dict[str, Tensor]:
+        """What holds the old classes, if anything does."""
+        if not self.old_logit_distillation:
+            return {}
+        previous = self.teacher.logits(batch.trunk)
+        return {
+            "old_logit_distillation": old_logit_distillation(
+                batch.out.logits, previous, self.old_logit_temperature
             )
-        return terms
+        }
 
     def predict(self, trunk: Tensor) -> Tensor:
         return self.model.head(self.model.backbone.tail(trunk)) / self.student_temperature

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,12 @@ def parity(shared: Path) -> Callable[[str], list[dict[str, np.ndarray]]]:
         return cases
 
     return read
+
+
+@pytest.fixture(scope="session")
+def write_published() -> Callable[..., Any]:
+    """Writes a tiny data set in the format of a published one; see `published_files.py`."""
+    return runpy.run_path(str(Path(__file__).with_name("published_files.py")))["write"]
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("cgcd", "scenarios", "strategies")
 LAYERS = {  # the longest prefix counts; the bare package `cgcd` is a version and lazy names
     "cgcd": 1,
+    "cgcd.places": 1,
     "cgcd.vocabulary": 1,
     "cgcd.models": 2,
     "cgcd.losses": 2,

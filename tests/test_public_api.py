@@ -10,26 +10,30 @@ import pytest
 NAMES = {
     "cgcd": """GCDModel GCDOutput InputError PrototypeMemory UNLABELED __version__ open_run
         run_stages""",
-    "cgcd.models": """Adapter Backbone ClassPrototypes CosineHead GCDModel HashHead HashTrunk
-        InputSpec ProjectionHead SignMagnitude SignMagnitudeHead TailSnapshot create_backbone""",
+    "cgcd.models": """Adapter Backbone ClassPrototypes CosineHead FeCAMHead
+        FixedFeatures GCDModel GaussianHead HashHead HashTrunk InputSpec NearestMean
+        PrincipalComponents ProjectionHead RandomFeatures RidgeHead RidgeRegression SignMagnitude
+        SignMagnitudeHead SteppedGaussianHead TailSnapshot create_backbone""",
     "cgcd.losses": """GroupEntropy adaptive_pseudo_labels center_cross_entropy center_quantization
         center_separation class_scores cosine_cross_entropy feature_distillation group_entropy
         hamming_radius hard_ratio info_nce mean_entropy old_logit_distillation parametric_discovery
         prototype_separation prototype_similarity ramped self_distillation separation_target
         sign_quantization supervised_contrastive""",
-    "cgcd.memory": """Assignment HashCodebook PrototypeMemory PrototypeSample
+    "cgcd.memory": """Assignment ClassStatistics HashCodebook PrototypeMemory PrototypeSample
         ReferenceMemory ReferenceSample pack unpack""",
     "cgcd.discovery": """Choice CountEstimate CountProblem DEFAULT_ESTIMATOR ESTIMATORS Estimator
-        GaussianClasses KMeansResult Matching UNMATCHED choose_estimator contingency estimate_novel
+        GaussianClasses KMeansResult Matching PROPOSALS Proposal Relabeling UNMATCHED
+        calibrated_threshold choose_estimator contingency estimate_novel
         familiarity
-        kmeans least_familiar logit_scores match novel_directions pinned_kmeans
+        kmeans least_familiar logit_scores match novel_directions pinned_kmeans propose relabel
         semi_supervised_kmeans""",
     "cgcd.metrics": """AnswerTable adjusted_rand_index closed_set_accuracy discovery discovery_gm
         false_known_rate forgetting forgetting_gm greedy_accuracy group_accuracy_matrix
         held_accuracy identity_accuracy joint_accuracy
         matched_accuracy normalized_mutual_information novelty_metrics num_found per_class_accuracy
         perfect_closed_set pruned_accuracy purity stream_accuracies""",
-    "cgcd.engine": """Baselines Batch DiscoveryMetrics DiscoveryStrategy LossTerms
+    "cgcd.engine": """Baselines Batch ClosedFormStrategy DiscoveryMetrics DiscoveryStrategy
+        LossTerms
         NoveltyMetrics OnlineStrategy
         Recipe RunResult SingleStageResult StageMetric StageOutputs StreamResult Trial TuningResult
         WarmUp WarmedCosine discovery_evaluator grid_candidates grow_by_clusters
@@ -37,14 +41,18 @@ NAMES = {
         parameter_groups run_stages tune""",
     "cgcd.tracking": "",
     "cgcd.cli": "",
-    "scenarios": """Composition ImageArrays OnlineComposition OnlineProtocol Protocol
-        SingleStageComposition SingleStageProtocol StagePlan cifar100_gcd_scenario
-        cifar100_online_scenario cifar100_scenario cifar10_gcd_scenario cifar10_online_scenario
-        compose compose_online compose_single_stage digits_gcd_scenario
-        digits_online_scenario digits_scenario discovery_scenario features_gcd_scenario
-        features_online_scenario image_folder_gcd_scenario image_folder_online_scenario
-        image_folder_scenario omniglot_online_scenario online_scenario single_stage_scenario""",
-    "strategies": "GCD Happy PHE ProtoGCD SMILE SimGCD",
+    "scenarios": """BlurryProtocol Composition DATASETS GivenStages ImageArrays OnlineComposition
+        OnlineProtocol Protocol PublishedDataset ShareProtocol SingleStageComposition
+        SingleStageProtocol StagePlan as_discovery cifar100_gcd_scenario
+        cifar100_online_scenario cifar100_scenario cifar10_gcd_scenario
+        cifar10_online_scenario compose compose_online compose_single_stage
+        dataset_gcd_scenario dataset_online_scenario dataset_scenario digits_gcd_scenario
+        digits_online_scenario digits_scenario discovery_scenario feature_width
+        features_gcd_scenario features_online_scenario features_scenario
+        features_stages_scenario folder_scenario given_stages_scenario
+        image_folder_gcd_scenario image_folder_online_scenario image_folder_scenario
+        omniglot_online_scenario online_scenario single_stage_scenario""",
+    "strategies": "Analytic GCD Gaussian Happy NMC PHE ProtoGCD SMILE SimGCD VBCGCD",
 }
 
 

@@ -24,6 +24,7 @@ _NO_TEXTS = {"true", "false", "null", "nan", "inf"}  # words that mean something
 _SWEEPS = {
     "run": "add -m: cgcd run -m ...",
     "tune": "give the values to try as tune.grid.KEY=[1,2]",
+    "features": "give one value",
 }
 
 

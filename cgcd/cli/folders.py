@@ -38,6 +38,10 @@ _NO_RESULT_KEYS = (
 )
 
 
+_PATH_KEYS = ("data_root", "labeled", "stages", "truth")
+"""Of a scenario: files or folders, or lists of them."""
+
+
 def run_folder(content: Mapping[str, Any], chosen: Mapping[str, str], front: str = "") -> Path:
     """`<scenario>-<strategy>-s<seed>-<8 hex digits>` under `runs_root`.
 
@@ -63,10 +67,18 @@ def result_content(content: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             part = part[parent]
         part.pop(key, None)
-    root = hashed["scenario"].get("data_root")
-    if root is not None:
-        hashed["scenario"]["data_root"] = str(Path(root).resolve())
+    backbone = hashed["model"]["backbone"]
+    if isinstance(backbone, dict) and isinstance(backbone.get("dim"), dict):
+        del backbone["dim"]  # found in the file that a key of the scenario names
+    for key in _PATH_KEYS:
+        value = hashed["scenario"].get(key)
+        if value is not None:
+            hashed["scenario"][key] = _resolved(value)
     return hashed
+
+
+def _resolved(value: Any) -> Any:
+    return [_resolved(v) for v in value] if isinstance(value, list) else str(Path(value).resolve())
 
 
 def stored_results(

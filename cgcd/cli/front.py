@@ -45,7 +45,7 @@ def through_hydra(
     if not any(flag.split("=")[0] in _FOREIGN_CONFIGS for flag in flags):
         overrides = [a for a in arguments if a[:1] in ("+", "~") or ("=" in a and a[0] != "-")]
         for single in without_sweeps(overrides):
-            check_settings(*compose_run(single, name))
+            check_settings(*compose_run(single, name), name)
 
     failed = []
 

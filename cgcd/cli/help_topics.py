@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-TOPICS = ("configs", "metrics", "results", "resume", "scenarios", "strategies", "streams", "tune")
+TOPICS = (
+    "avalanche",
+    "cite",
+    "configs",
+    "data",
+    "embeddings",
+    "features",
+    "folders",
+    "metrics",
+    "protocols",
+    "results",
+    "resume",
+    "scenarios",
+    "strategies",
+    "streams",
+    "tune",
+    "weights",
+)
 
 
 def topic(name: str) -> str:

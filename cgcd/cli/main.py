@@ -17,6 +17,10 @@ cgcd {cgcd.__version__} - continual category discovery
   cgcd run -m seed=0,1,2                     several runs (Hydra multirun)
   cgcd run --help                            every choice and every key
   cgcd tune strategy=NAME scenario=NAME      compare settings on hidden known classes
+  cgcd scenario show scenario=NAME           what each stage of a stream holds, and a picture of it
+  cgcd features data_root=DIR out=FILE.npz   embeddings of images by any backbone
+  cgcd data list|check|fetch                 published data sets, and what of one lies on disk
+  cgcd doctor                                what of this machine works, and how to mend the rest
   cgcd help TOPIC                            {", ".join(TOPICS)}
   cgcd --version
 """
@@ -42,7 +46,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         from cgcd.cli.tune import tune
 
         return tune(arguments[1:])
-    return _complain(f"cgcd does not know {command!r}; wanted run, tune or help: see cgcd --help")
+    if command == "scenario":
+        from cgcd.cli.scenario import scenario
+
+        return scenario(arguments[1:])
+    if command == "features":
+        from cgcd.cli.features import features
+
+        return features(arguments[1:])
+    if command == "data":
+        from cgcd.cli.data import data
+
+        return data(arguments[1:])
+    if command == "doctor":
+        from cgcd.cli.doctor import doctor
+
+        return doctor(arguments[1:])
+    return _complain(
+        f"cgcd does not know {command!r}; wanted run, tune, scenario, features, data, doctor or "
+        "help: see cgcd --help"
+    )
 
 
 def _help(names: Sequence[str]) -> int:

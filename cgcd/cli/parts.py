@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cgcd.cli.configs import first_lines
 from cgcd.engine import (
@@ -74,10 +74,7 @@ class Parts:
         """
         device = usable_device(config.device)
         config.strategy.device = str(device)
-        if config.model.get("pretrained"):
-            log.info(
-                "pretrained weights of %s: from timm's cache, or fetched", config.model.backbone
-            )
+        _settle_width(config.model)
         with isolated_randomness(config.seed, "model"):
             model: GCDModel = instantiated(config.model, "model")
         _set_threads(config.torch_threads, model, device)
@@ -110,8 +107,10 @@ class Parts:
 
     def describe(self) -> dict[str, Any]:
         """Plain facts of the model for the report."""
+        weights = self.model.backbone.weights
         return {
             "origin": self.model.backbone.origin,
+            "weights": None if weights is None else asdict(weights),
             "parameters": sum(p.numel() for p in self.model.backbone.parameters()),
             "trainable": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "input": asdict(self.model.inputs),
@@ -150,6 +149,12 @@ def instantiated(config: Mapping[str, Any] | DictConfig, part: str, **more: Any)
     except (TypeError, ValueError, AssertionError) as error:  # what constructors refuse with
         reason = " ".join(str(error).split()).split(". ")[0]
         raise InputError(f"{part} cannot be built: {reason}") from error
+
+
+def _settle_width(model: DictConfig) -> None:
+    """Put the number in the place of what finds it, so that the stored config needs no data."""
+    if OmegaConf.is_config(model.backbone) and OmegaConf.is_config(model.backbone.get("dim")):
+        model.backbone.dim = instantiated(model.backbone.dim, "model")
 
 
 def _outliers(config: DictConfig, scenario: DiscoveryScenario, model: GCDModel) -> Any:

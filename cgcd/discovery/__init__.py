@@ -14,10 +14,14 @@ from cgcd.discovery.kmeans import kmeans, pinned_kmeans, semi_supervised_kmeans
 from cgcd.discovery.lloyd import KMeansResult
 from cgcd.discovery.matching import UNMATCHED, Matching, contingency, match
 from cgcd.discovery.novelty import GaussianClasses, logit_scores
+from cgcd.discovery.proposals import PROPOSALS, Proposal, propose
+from cgcd.discovery.rejection import calibrated_threshold
+from cgcd.discovery.relabel import Relabeling, relabel
 
 __all__ = [
     "DEFAULT_ESTIMATOR",
     "ESTIMATORS",
+    "PROPOSALS",
     "UNMATCHED",
     "Choice",
     "CountEstimate",
@@ -26,6 +30,9 @@ __all__ = [
     "GaussianClasses",
     "KMeansResult",
     "Matching",
+    "Proposal",
+    "Relabeling",
+    "calibrated_threshold",
     "choose_estimator",
     "contingency",
     "estimate_novel",
@@ -36,5 +43,7 @@ __all__ = [
     "match",
     "novel_directions",
     "pinned_kmeans",
+    "propose",
+    "relabel",
     "semi_supervised_kmeans",
 ]

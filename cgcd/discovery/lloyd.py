@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cgcd.discovery.nearest import CHUNK, NearestCenters
+from cgcd.discovery.nearest import CHUNK, WORTHWHILE, NearestBesidePinned, NearestCenters
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,10 @@ def lloyd(
         `labels` and `inertia` are those of `points` alone.
     """
     centers = centers.clone()
-    nearest = NearestCenters(points, len(centers))
+    if num_pinned and len(points) * (len(centers) - num_pinned) < WORTHWHILE:
+        nearest = NearestBesidePinned(points, centers[:num_pinned])
+    else:
+        nearest = NearestCenters(points, len(centers))
     labels = torch.full((len(points),), -1, device=points.device)
     sums = torch.zeros(centers.shape, dtype=torch.float64, device=points.device)
     num_held = torch.zeros(len(centers), dtype=torch.float64, device=points.device)

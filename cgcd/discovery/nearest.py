@@ -29,6 +29,33 @@ def nearest(points: Tensor, centers: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+class NearestBesidePinned:
+    """As `nearest`, where the first centers never move: those are looked at once.
+
+    Args:
+        points: (N, D) float.
+        pinned: centers that stay, (P, D), P >= 1.
+    """
+
+    def __init__(self, points: Tensor, pinned: Tensor) -> None:
+        self.points, self.num_pinned = points, len(pinned)
+        self.least, self.labels = _least(points, pinned)
+
+    def __call__(self, centers: Tensor) -> Tensor:
+        """The nearest center of each sample, the first of equals, (N,) int64, for all (K, D)."""
+        if len(centers) == self.num_pinned:
+            return self.labels.clone()
+        least, labels = _least(self.points, centers[self.num_pinned :])
+        return torch.where(least < self.least, self.num_pinned + labels, self.labels)
+
+
+def _least(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """Half the squared distance to the nearest center less what all have in common, and which."""
+    half_norms = centers.square().sum(1) / 2
+    parts = [torch.addmm(half_norms, x, centers.T, alpha=-1).min(1) for x in points.split(CHUNK)]
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+
+
 class NearestCenters:
     """As `nearest`, up to rounding, for centers that move a little from call to call.
 

@@ -3,6 +3,7 @@
 from cgcd.engine.baselines import Baselines
 from cgcd.engine.batch import Batch, StageOutputs
 from cgcd.engine.candidates import grid_candidates
+from cgcd.engine.closed_form import ClosedFormStrategy
 from cgcd.engine.evaluation import DiscoveryMetrics, LossTerms, StageMetric, discovery_evaluator
 from cgcd.engine.growth import grow_by_clusters
 from cgcd.engine.hidden import hidden_class_scenario
@@ -19,6 +20,7 @@ from cgcd.engine.warmup import WarmUp
 __all__ = [
     "Baselines",
     "Batch",
+    "ClosedFormStrategy",
     "DiscoveryMetrics",
     "DiscoveryStrategy",
     "LossTerms",

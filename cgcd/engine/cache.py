@@ -1,4 +1,4 @@
-"""The cache folder and files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the cache folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-
-def cache_folder() -> Path:
-    """`$CGCD_CACHE`, or `cgcd` in the user's cache folder."""
-    given = os.environ.get("CGCD_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgcd"
+from cgcd.places import cache_folder as cache_folder
 
 
 @contextmanager

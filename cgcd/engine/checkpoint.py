@@ -87,6 +87,7 @@ def save_stage(strategy: Any, folder: Path, extra: dict[str, Any]) -> None:
             "clock": dict(vars(strategy.clock)),
             "metrics": {str(m): m.state_dict() for m in stage_metrics(strategy)},
             "plugins": plugins,
+            "stock": strategy.stock.state_dict(),
             "report": strategy.report,
             **extra,
         }
@@ -186,6 +187,8 @@ def restore(strategy: Any, checkpoint: Checkpoint, folder: Path) -> None:
         setattr(strategy, name, state["counters"][name])
     vars(strategy.clock).update(state["clock"])
     strategy.report = state["report"]
+    if "stock" in state:
+        strategy.stock.load_state_dict(state["stock"])
     for name, plugin in _stateful(strategy).items():
         if name not in state["plugins"]:
             raise InputError(

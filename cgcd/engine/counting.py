@@ -167,8 +167,9 @@ def remember_classes(strategy: Any, stage: Any) -> None:
     if strategy.stage_index == 0:
         _remember_labeled(strategy, seen)
     else:
+        rows = seen.labels if strategy.supervised else seen.logits.argmax(-1)
         strategy.counter.remember_predicted(
-            seen.features, seen.logits.argmax(-1), strategy.model.head.directions.detach()
+            seen.features, rows, strategy.model.head.directions.detach()
         )
 
 

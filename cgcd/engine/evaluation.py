@@ -15,6 +15,7 @@ import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.plugins import EvaluationPlugin
+from torch import Tensor
 
 from cgcd.metrics import (
     adjusted_rand_index,
@@ -29,6 +30,8 @@ from cgcd.metrics import (
     num_found,
 )
 from cgcd.vocabulary import UNLABELED
+
+_STEPS_AT_ONCE = 32
 
 
 class StageMetric(PluginMetric):
@@ -82,8 +85,9 @@ class StageMetric(PluginMetric):
 class DiscoveryMetrics(StageMetric):
     """Accuracies in every dialect, agreement, forgetting and discovery over one evaluation pass.
 
-    Reads the labels that the evaluated stream shows. Where some are hidden there is no truth: the
-    row then holds only the counts.
+    Reads the labels that the evaluated stream shows. Where some are hidden the row holds only the
+    counts and `held/base`, which needs no matching: of the shown samples of base classes, the share
+    that got the row of their class.
 
     Attributes:
         predictions, confidences, targets, sample_ids: of the last pass, (N,).
@@ -132,6 +136,9 @@ class DiscoveryMetrics(StageMetric):
         else:  # two parts of one stage: what both share is told once
             row = {**(counts if origin.name == "unlabeled" else {}), "count/found": found}
         if (self.targets == UNLABELED).any():
+            shown = (self.targets != UNLABELED) & (self.targets < base)
+            if shown.any():
+                row["held/base"] = float((self.predictions[shown] == self.targets[shown]).mean())
             return row
         truth, guess = self.targets, self.predictions
         known = max(base, self._true_known)
@@ -168,23 +175,49 @@ class DiscoveryMetrics(StageMetric):
 
 
 class LossTerms(PluginMetric):
-    """Every loss term of every step as `train/loss/<term>`, and the learning rate."""
+    """Every loss term of every step as `train/loss/<term>`, and the learning rate.
+
+    The first step of a stage shows at once, later ones `_STEPS_AT_ONCE` together or what an epoch
+    has left: no step waits for a transfer, and loggers are called seldom.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
 
     def reset(self) -> None:
-        return
+        self._names: tuple[str, ...] = ()
+        self._steps: list[tuple[int, float]] = []
+        self._terms: list[Tensor] = []
 
     def result(self) -> None:
         return
 
-    def after_training_iteration(self, strategy: Any) -> list[MetricValue]:
-        x = strategy.clock.train_iterations
-        terms = {**strategy.terms, "total": strategy.loss.detach()}
-        numbers = torch.stack(
-            [t.float().reshape(()) for t in terms.values()]
-        ).tolist()  # one transfer
-        values = {f"train/loss/{name}": n for name, n in zip(terms, numbers, strict=True)}
-        values["train/learning_rate"] = float(strategy.optimizer.param_groups[0]["lr"])
-        return [MetricValue(self, name, value, x) for name, value in values.items()]
+    def before_training_exp(self, strategy: Any) -> None:
+        self.reset()
+
+    def after_training_iteration(self, strategy: Any) -> list[MetricValue] | None:
+        terms = strategy.terms
+        self._names = (*terms, "total")
+        self._terms.append(torch.stack([t.detach().reshape(()) for t in terms.values()]))
+        self._terms.append(strategy.loss.detach().reshape(1))
+        lr = float(strategy.optimizer.param_groups[0]["lr"])
+        self._steps.append((strategy.clock.train_iterations, lr))
+        first = strategy.clock.train_exp_iterations == 0
+        return self._values() if first or len(self._steps) == _STEPS_AT_ONCE else None
+
+    def after_training_epoch(self, strategy: Any) -> list[MetricValue] | None:
+        return self._values() if self._steps else None
+
+    def _values(self) -> list[MetricValue]:
+        table = torch.cat([t.float() for t in self._terms]).view(len(self._steps), -1).tolist()
+        values = []
+        for (x, lr), numbers in zip(self._steps, table, strict=True):
+            row = {f"train/loss/{n}": v for n, v in zip(self._names, numbers, strict=True)}
+            row["train/learning_rate"] = lr
+            values += [MetricValue(self, name, value, x) for name, value in row.items()]
+        self.reset()
+        return values
 
     def __str__(self) -> str:
         return "LossTerms"

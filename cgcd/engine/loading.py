@@ -71,14 +71,19 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
+        for rows, repeats in self.arrays():
+            yield [
+                (row, self.epoch, again) if again else (row, self.epoch)
+                for row, again in zip(rows.tolist(), repeats.tolist(), strict=True)
+            ]
+
+    def arrays(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same batches as rows (B,) and how often each came before in this epoch, (B,)."""
         rows = self._rows()
         repeats = _repeats(rows)
         for start in range(0, len(rows) - self.smallest + 1, self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield [
-                (row, self.epoch, again) if again else (row, self.epoch)
-                for row, again in zip(rows[part].tolist(), repeats[part].tolist(), strict=True)
-            ]
+            yield rows[part], repeats[part]
 
     def __len__(self) -> int:
         return len(range(0, len(self._rows()) - self.smallest + 1, self.batch_size))

@@ -19,7 +19,7 @@ from cgcd.engine.resume import identity, resume
 from cgcd.engine.single_stage import run_single_stage
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.stream import run_stream
-from cgcd.engine.tables import metrics_csv
+from cgcd.engine.tables import metrics_csv, skipped_csv
 from cgcd.stages import DiscoveryScenario
 from cgcd.vocabulary import InputError
 
@@ -62,6 +62,7 @@ def run_stages(
         InputError: if the folder is in use, or holds a run with another stream, strategy or seed;
             if the strategy is not made for the scenario's setting.
     """
+    base_test = scenario.description.get("base_test")
     known = {
         "scenario": scenario.name,
         "strategy": type(strategy).__name__,
@@ -70,6 +71,7 @@ def run_stages(
         "num_stages": len(scenario.train_stream),
         "num_novel": _num_novel(strategy, scenario),
         "composition": scenario.description.get("stages"),
+        **({"base_test": base_test} if base_test else {}),
         **(facts or {}),
     }
     check_setting(strategy, scenario)
@@ -82,6 +84,8 @@ def run_stages(
     lock = FileLock(folder / ".lock")
     try:
         with lock.acquire(timeout=0):
+            if scenario.description.get("skipped"):
+                write_text(folder / "skipped.csv", skipped_csv(scenario.description["skipped"]))
             return _run(strategy, scenario, folder, known, on_stage)
     except Timeout as error:
         raise InputError(
@@ -115,9 +119,11 @@ def _run_stages(
     for stored in rows:
         if on_stage is not None:
             on_stage(stored)
+    is_watched = strategy.eval_every >= 0 and "valid" in scenario.streams
+    watched = [scenario.valid_stream] if is_watched else None
     for stage in scenario.train_stream[len(rows) :]:
         started = time.perf_counter()
-        strategy.train(stage)
+        strategy.train(stage, watched)
         strategy.eval(scenario.test_stream[: len(rows) + 1])
         row: dict[str, float] = {"stage": len(rows)}
         for metric in stage_metrics(strategy):
@@ -143,7 +149,7 @@ def _store(
     for metric in stage_metrics(strategy):
         if isinstance(metric, DiscoveryMetrics):
             path = folder / "predictions" / f"stage_{strategy.stage_index}.csv"
-            write_text(path, predictions_csv(metric, scenario.class_names, strategy.num_base))
+            write_text(path, predictions_csv(metric, scenario, strategy.num_base))
     extra = {"identity": identity(strategy, scenario), "rows": list(result.rows)}
     save_stage(strategy, folder / "checkpoints", extra)
     write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))

@@ -6,9 +6,10 @@ the order in which stages are asked for cannot change a result.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ _VIEWS = 1 << 62  # keeps the keys of views apart from those of the composer's d
 
 _NOBODY_ASKED = Draw()
 
+_lent = np.random.MT19937(0)  # stands in for numpy's global generator, see `sample_randomness`
+
 _draw: ContextVar[Draw] = ContextVar("draw", default=_NOBODY_ASKED)
 
 
@@ -68,11 +71,30 @@ def uniforms(draw: Draw, sample_id: int, view: int, count: int) -> np.ndarray:
     return np.random.Generator(bits).random(count)
 
 
-def batch_uniforms(draw: Draw, sample_ids: Sequence[int], count: int) -> np.ndarray:
-    """The same numbers for many samples, (B, V, count): what augmenting a whole batch needs."""
-    return np.stack(
-        [[uniforms(draw, i, v, count) for v in range(draw.num_views)] for i in sample_ids]
-    )
+def batch_uniforms(
+    draw: Draw, sample_ids: Sequence[int], count: int, repeats: Sequence[int] | None = None
+) -> np.ndarray:
+    """The same numbers for many samples, (B, V, count): what augmenting a whole batch needs.
+
+    Args:
+        draw: its `repeat` counts where `repeats` is None.
+        sample_ids: (B,).
+        count: numbers of each view.
+        repeats: how often each sample was drawn before in this epoch, (B,).
+    """
+    numbers = np.empty((len(sample_ids), draw.num_views, count))
+    bits = np.random.Philox(key=[draw.seed, _VIEWS + 2 * draw.stage + draw.phase])
+    generator, state = np.random.Generator(bits), bits.state
+    counter = state["state"]["counter"]  # putting one state back is cheaper than a new generator
+    counter[3] = draw.epoch
+    again = [draw.repeat] * len(sample_ids) if repeats is None else repeats
+    for row, sample_id, repeat in zip(numbers, sample_ids, again, strict=True):
+        counter[0], counter[2] = int(repeat) << 32, sample_id
+        for view, out in enumerate(row):
+            counter[1] = view
+            bits.state = state
+            generator.random(out=out)
+    return numbers
 
 
 def numpy_generator(seed: int, *purpose: int | str) -> np.random.Generator:
@@ -104,6 +126,33 @@ def isolated_randomness(seed: int, *purpose: int | str) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(legacy)
+
+
+@contextmanager
+def sample_randomness(draw: Draw, sample_id: int) -> Iterator[Callable[[int], None]]:
+    """Gives a function of a view that seeds the global generators; outside nothing is noticed.
+
+    For random transforms of others, which know no other randomness: what they draw is a function
+    of the draw, the sample and the view. Of torch's generators only the CPU's is set, so nothing
+    waits for another device.
+    """
+    python, legacy, own = random.getstate(), np.random.get_bit_generator(), torch.get_rng_state()
+    np.random.set_bit_generator(_lent)  # ten times faster than copying a state
+    fields = (draw.seed, draw.stage, draw.phase, draw.epoch, draw.repeat, sample_id)
+
+    def seed_view(view: int) -> None:
+        digest = hashlib.blake2b(repr((*fields, view)).encode(), digest_size=8).digest()
+        number = int.from_bytes(digest, "little")
+        torch.default_generator.manual_seed(number >> 1)
+        random.seed(number)
+        np.random.seed(number % 2**32)
+
+    try:
+        yield seed_view
+    finally:
+        random.setstate(python)
+        np.random.set_bit_generator(legacy)
+        torch.set_rng_state(own)
 
 
 @contextmanager

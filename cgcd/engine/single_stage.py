@@ -55,9 +55,7 @@ def run_single_stage(
             for metric in stage_metrics(strategy):
                 row |= {_named(part, key): value for key, value in metric.row.items()}
                 if isinstance(metric, DiscoveryMetrics):
-                    predictions[part] = predictions_csv(
-                        metric, scenario.class_names, strategy.num_base
-                    )
+                    predictions[part] = predictions_csv(metric, scenario, strategy.num_base)
         row["seconds"] = round(time.perf_counter() - started, 3)
         rows = [row]
     result = SingleStageResult(rows, {**facts, **_facts(scenario), **strategy.report})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +15,11 @@ from avalanche.core import BasePlugin
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from cgcd.discovery import DEFAULT_ESTIMATOR
 from cgcd.engine.batch import Batch, StageOutputs, UnlabeledAware
+from cgcd.engine.callbacks import ListenedCallbacks
 from cgcd.engine.counting import NovelCounter, estimated, remember_classes
 from cgcd.engine.evaluation import discovery_evaluator
 from cgcd.engine.loading import DrawnViews, EpochBatches, shuffled
@@ -29,13 +31,16 @@ from cgcd.engine.seeding import (
     preserved_randomness,
     torch_generator,
 )
+from cgcd.engine.stock import StockLabels, supervised_recipe
+from cgcd.engine.stock_plugins import check_stock_plugins, hand_over_rate, hold_all_rows
+from cgcd.engine.tensor_loading import pass_tensors, training_tensors
 from cgcd.engine.warmup import WarmUp, warm_up
 from cgcd.models import GCDModel
-from cgcd.stages import Stage, masked_copy
+from cgcd.stages import Stage
 from cgcd.vocabulary import UNLABELED, GCDOutput, InputError
 
 
-class DiscoveryStrategy(SupervisedTemplate):
+class DiscoveryStrategy(ListenedCallbacks, SupervisedTemplate):
     """Trains on a stream of stages; a method fills `begin_stage`, `losses`, `end_stage`, `predict`.
 
     It is an Avalanche strategy: `train(stage)`, `eval(stream)`, `plugins=[...]`, every callback in
@@ -47,6 +52,7 @@ class DiscoveryStrategy(SupervisedTemplate):
         num_base: classes labeled at stage 0; at a mixed stage 0 known before `begin_stage`.
         num_known: classes met before the stage: rows of the head before `begin_stage`, at a mixed
             stage 0 the labeled classes, so rows 0 .. num_known - 1 are the known ones.
+        supervised: this is a stage after stage 0 of a stock benchmark whose labels are used.
 
     Args:
         model: the shared model; its head grows, everything else is there from the start.
@@ -60,8 +66,9 @@ class DiscoveryStrategy(SupervisedTemplate):
         seed: of all draws, >= 0.
         eval_batch_size: images a step without gradient.
         num_workers: processes that load images.
-        stock_labels: labels of a stock experience after the first are hidden ("mask") or shown
-            ("use"); stages of our own scenarios never carry hidden labels.
+        stock_labels: labels of a stock experience after the first are hidden ("mask") or used
+            ("use": the base objective and the `kept_terms`, nothing is discovered); stages of our
+            own scenarios never carry hidden labels.
         device: where the model lives.
         plugins: Avalanche plugins.
         evaluator: Avalanche evaluation plugin; by default all discovery metrics without a logger.
@@ -70,6 +77,8 @@ class DiscoveryStrategy(SupervisedTemplate):
 
     num_views: ClassVar[int] = 2
     settings: ClassVar[frozenset[str]] = frozenset({"continual"})
+    kept_terms: ClassVar[tuple[str, ...]] = ()
+    """Terms of the continual recipe that hold what was learned; labels or not, they stay."""
 
     def __init__(
         self,
@@ -90,8 +99,14 @@ class DiscoveryStrategy(SupervisedTemplate):
         evaluator: EvaluationPlugin | None = None,
         eval_every: int = -1,
     ) -> None:
-        if stock_labels not in ("mask", "use"):
-            raise InputError(f"stock_labels is {stock_labels!r}; wanted 'mask' or 'use'")
+        self.stock = StockLabels(stock_labels)
+        if stock_labels == "use" and (
+            type(self).supervised_losses is DiscoveryStrategy.supervised_losses
+        ):
+            raise InputError(
+                f"{type(self).__name__} has no objective for later stages with labels, so "
+                "stock_labels='use' is not for it; leave strategy.stock_labels=mask"
+            )
         is_number = isinstance(num_novel, int) and not isinstance(num_novel, bool)
         if num_novel not in ("given", "estimate") and not (is_number and num_novel >= 1):
             raise InputError(
@@ -124,12 +139,13 @@ class DiscoveryStrategy(SupervisedTemplate):
         counter = NovelCounter(model.dim, estimator, max_novel, seed).to(self.device)
         self.counter = counter if num_novel == "estimate" else None
         self.seed, self.num_workers, self.stock_labels = seed, num_workers, stock_labels
+        self.supervised = False
         self.stage_index = -1
         self.epoch = 0
         self.num_base = 0
         self.num_known = 0
         self.terms: dict[str, Tensor] = {}
-        self.report: dict[str, Any] = {}
+        self.report: dict[str, Any] = check_stock_plugins(self.plugins, self.device)
         self._mb_ids: Tensor | None = None
         self._mb_views: Tensor | None = None
 
@@ -142,6 +158,10 @@ class DiscoveryStrategy(SupervisedTemplate):
     @abstractmethod
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Named scalar terms; the recipe's `weights` must name the same ones."""
+
+    def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Terms of a later stage with labels: those of the base recipe and the `kept_terms`."""
+        raise NotImplementedError
 
     def end_stage(self, stage: Stage) -> None:
         """Remember what later stages need, after the last step."""
@@ -191,7 +211,14 @@ class DiscoveryStrategy(SupervisedTemplate):
     @property
     def recipe(self) -> Recipe:
         """The recipe of the current stage."""
+        if self.supervised:
+            return self._supervised_recipe
         return self.base if self.stage_index <= 0 else self.continual
+
+    @property
+    def takes_steps(self) -> bool:
+        """The current stage is learned by gradient steps; if not, it is only begun and ended."""
+        return True
 
     def generator(self, *purpose: int | str) -> torch.Generator:
         """A fresh generator that depends on the seed, the stage and `purpose` alone."""
@@ -219,11 +246,13 @@ class DiscoveryStrategy(SupervisedTemplate):
     def novel_classes(self, stage: Stage) -> int:
         """How many classes the head grows by at an unlabeled stage.
 
-        At a mixed stage 0 those without a label.
+        At a mixed stage 0 those without a label; at a supervised stage the labels first met.
 
         Raises:
             InputError: if it should be given and the stage does not tell.
         """
+        if self.supervised:
+            return len(self.stock.labels) - self.num_known
         if getattr(stage, "mixed", False):  # a class without a label is among the others
             room = int((stage.labels == UNLABELED).sum())
         else:
@@ -291,20 +320,22 @@ class DiscoveryStrategy(SupervisedTemplate):
     def _before_training_exp(self, **kwargs: Any) -> None:
         self.stage_index += 1
         self.epoch = 0
-        experience = self.experience
-        if not isinstance(experience, Stage):
-            experience = self._adopt(experience)
+        self._num_rows = self.model.num_classes
+        experience, given = self.experience, self.model.inputs
+        if is_stock := not isinstance(experience, Stage):
+            experience = self.stock.adopt(experience, self.stage_index, given, self.num_views)
+            self.report["stock_labels"] = self.stock_labels
         self.experience = experience.train()
-        self.train_mb_size, self.train_epochs = self.recipe.batch_size, self.recipe.epochs
+        self.supervised = is_stock and self.stage_index > 0 and self.stock.shows(experience)
+        self.train_mb_size = self.recipe.batch_size
+        self.train_epochs = self.recipe.epochs if self.takes_steps else 0
         super()._before_training_exp(**kwargs)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
+        if not isinstance(self.experience, Stage):
+            self.experience = self.stock.answers(self.experience, self.model.inputs)
         self.experience = self.experience.eval()
         super()._before_eval_exp(**kwargs)
-
-    def _adopt(self, experience: Any) -> Any:
-        masked = self.stage_index > 0 and self.stock_labels == "mask"
-        return masked_copy(experience) if masked else experience
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         self.model.eval()
@@ -313,6 +344,7 @@ class DiscoveryStrategy(SupervisedTemplate):
             remember_classes(self, self.experience)
         self.model.train()
         super()._after_training_exp(**kwargs)
+        hold_all_rows(self.plugins, self.model.num_classes)
 
     def make_train_dataloader(
         self,
@@ -324,7 +356,7 @@ class DiscoveryStrategy(SupervisedTemplate):
         if kwargs:
             raise InputError(f"train() does not know {sorted(kwargs)}")
         data = self.adapted_dataset
-        if not self.recipe.steps(len(data)):
+        if self.takes_steps and not self.recipe.steps(len(data)):
             raise InputError(
                 f"stage {self.stage_index} holds {len(data)} samples, fewer than one batch of "
                 f"{self.train_mb_size}; lower strategy.{self._recipe_name}.batch_size"
@@ -334,6 +366,10 @@ class DiscoveryStrategy(SupervisedTemplate):
         self.batches = EpochBatches(
             labels, self.train_mb_size, draw, self.sampler, self.recipe.drop_last
         )
+        vectors = training_tensors(data, self.batches)
+        if vectors is not None:
+            self.dataloader = vectors
+            return
         workers = self.num_workers if num_workers is None else num_workers
         self.dataloader = DataLoader(
             DrawnViews(data, draw),
@@ -349,8 +385,9 @@ class DiscoveryStrategy(SupervisedTemplate):
             raise InputError(f"eval() does not know {sorted(kwargs)}")
         self.dataloader = self._plain_loader(self.adapted_dataset)
 
-    def _plain_loader(self, dataset: Any) -> DataLoader:
-        return DataLoader(
+    def _plain_loader(self, dataset: Any) -> Iterable[Any]:
+        order = BatchSampler(range(len(dataset)), self.eval_mb_size, drop_last=False)
+        return pass_tensors(dataset, order) or DataLoader(
             dataset,
             batch_size=self.eval_mb_size,
             num_workers=self.num_workers,
@@ -360,6 +397,8 @@ class DiscoveryStrategy(SupervisedTemplate):
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Begin the stage: grow, warm up where wanted, make the optimizer a new one."""
+        if self.model.num_classes < self._num_rows:  # a plugin starts from an earlier model
+            self.model.head.grow(self._num_rows, generator=self.generator("known rows"))
         self.num_known = self.model.num_classes
         mixed = self.stage_index == 0 and getattr(self.experience, "mixed", False)
         if mixed:
@@ -374,6 +413,7 @@ class DiscoveryStrategy(SupervisedTemplate):
             self._warm_up()
         self.model.train()
         self.staged.begin(self.model, self.recipe)
+        hand_over_rate(self.plugins, self.recipe, self.optimizer)
         self.optimized_param_id = dict(self.model.named_parameters())
 
     def _warm_up(self) -> None:
@@ -407,7 +447,8 @@ class DiscoveryStrategy(SupervisedTemplate):
 
     def _after_training_epoch(self, **kwargs: Any) -> None:
         self.epoch += 1
-        self.staged.scheduler.step()
+        if self.recipe.schedule != "constant":  # a plugin may set the rate
+            self.staged.scheduler.step()
         super()._after_training_epoch(**kwargs)
 
     def _unpack_minibatch(self) -> None:
@@ -435,7 +476,7 @@ class DiscoveryStrategy(SupervisedTemplate):
     def criterion(self) -> Tensor:
         if not self.is_training:  # a discovered category is no label
             return self._make_empty_loss()
-        terms = self.losses(self.batch)
+        terms = (self.supervised_losses if self.supervised else self.losses)(self.batch)
         loss = self.recipe.total(terms)
         self.terms = {name: term.detach() for name, term in terms.items()}
         return loss
@@ -443,6 +484,10 @@ class DiscoveryStrategy(SupervisedTemplate):
     def optimizer_step(self) -> None:
         self.staged.clip(self.recipe)
         super().optimizer_step()
+
+    @cached_property
+    def _supervised_recipe(self) -> Recipe:
+        return supervised_recipe(self.base, self.continual, self.kept_terms)
 
     @property
     def _recipe_name(self) -> str:

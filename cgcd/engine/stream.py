@@ -11,7 +11,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cgcd.engine.online import OnlineStrategy, packed
 from cgcd.engine.results import RESULTS, StreamResult
 from cgcd.engine.resume import identity, resume
 from cgcd.engine.tables import csv_text, metrics_csv
+from cgcd.engine.tensor_loading import pass_tensors
 from cgcd.memory import HashCodebook
 from cgcd.metrics import AnswerTable
 from cgcd.stages import OnlineScenario
@@ -90,9 +91,6 @@ def run_stream(
     result = StreamResult(stream.rows, facts)
     if folder is not None:
         write_text(folder / "predictions" / "stream.csv", _predictions_csv(stream))
-        if scenario.description.get("skipped"):
-            rows = ["path", "reason"], *scenario.description["skipped"]
-            write_text(folder / "skipped.csv", csv_text(rows))
         write_text(folder / "metrics.csv", metrics_csv(result.rows))
         write_text(folder / RESULTS, json.dumps(result.to_json(), indent=1))
     return result
@@ -236,15 +234,18 @@ def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Ite
         for index, path in _numbered(folder / "checkpoints" / "stream"):
             if index >= taken:
                 path.unlink()
-    batches = iter(
-        DataLoader(
-            scenario.stream.dataset.eval(),
-            batch_sampler=_Batches(position, total, size, strategy.observe_batch_size),
+    samples = scenario.stream.dataset.eval()
+    order = _Batches(position, total, size, strategy.observe_batch_size)
+    loader: Iterable[Any] | None = pass_tensors(samples, order)
+    if loader is None:
+        loader = DataLoader(
+            samples,
+            batch_sampler=order,
             num_workers=strategy.num_workers,
             pin_memory=strategy.device.type == "cuda",
             generator=strategy.generator("loader"),
         )
-    )
+    batches = iter(loader)
     while position < total:
         window = stream.read(batches, min(size, total - position))
         if folder is not None:

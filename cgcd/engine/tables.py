@@ -32,6 +32,11 @@ def metrics_csv(rows: Sequence[Mapping[str, float]]) -> str:
     return text.getvalue()
 
 
+def skipped_csv(skipped: Iterable[Sequence[str]]) -> str:
+    """What a scenario leaves out: [path, reason] each."""
+    return csv_text([("path", "reason"), *skipped])
+
+
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """Rows as CSV, texts guarded."""
     text = io.StringIO()

@@ -13,6 +13,29 @@ import torch
 
 
 @pytest.fixture(scope="session")
+def quick_closed_form(blob_model: Callable[..., Any]) -> Callable[..., Callable[..., Any]]:
+    """As `quick`, for a strategy that takes steps at the base stage only: the second is unused."""
+
+    def builder(made: type) -> Callable[..., Any]:
+        base = import_module(made.__module__).BASE
+
+        def build(
+            model: Any = None,
+            epochs: tuple[int, int] = (3, 2),
+            batch_size: int = 16,
+            **kwargs: Any,
+        ) -> Any:
+            short = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-5)
+            recipe = replace(base, epochs=epochs[0], batch_size=batch_size, optimizer=short)
+            settings = {"teacher_temperature_epochs": 2, "kmeans_starts": 2, **kwargs}
+            return made(model=model or blob_model(), base=recipe, **settings)
+
+        return build
+
+    return builder
+
+
+@pytest.fixture(scope="session")
 def quick(blob_model: Callable[..., Any]) -> Callable[..., Callable[..., Any]]:
     """From a strategy class, a builder of it: `quick(SimGCD)(epochs=(3, 2), seed=1)`."""
 

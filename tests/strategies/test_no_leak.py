@@ -26,10 +26,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from cgcd.engine import Baselines, discovery_evaluator, run_stages
+from cgcd.engine.stock import StockLabels
 from cgcd.models import GCDModel, InputSpec
-from cgcd.stages import masked_copy
 from cgcd.vocabulary import UNLABELED, InputError
-from scenarios import Protocol, compose, discovery_scenario
+from scenarios import BlurryProtocol, Protocol, ShareProtocol, compose, discovery_scenario
 from scenarios.digits import read_digits
 from strategies import SMILE, SimGCD, smile
 
@@ -183,13 +183,67 @@ def test_no_truth_is_reachable_from_the_stage_a_strategy_sees(quick_happy, digit
             assert sample[1] == UNLABELED and sample[-1] == 0
 
 
-def assert_out_of_reach(stage, truth: np.ndarray) -> None:
-    """No array that can be reached from the stage, in any of its modes, is the truth."""
+FAMILIES = {
+    "novel only": Protocol(
+        num_base=4, num_stages=2, novel_per_stage=1, samples_per_novel=40, samples_per_known=0
+    ),
+    "mixed": replace(PROTOCOL, samples_per_known=20, shown_fraction=0.5),
+    "long tail": replace(
+        PROTOCOL, samples_per_known=20, imbalance_labeled=3.0, imbalance_unlabeled=2.0
+    ),
+    "shares": ShareProtocol(
+        num_base=4, num_stages=2, shares=[[0.8, 0.1, 0.1], [0, 0.7, 0.3], [0, 0, 1]]
+    ),
+    "mixed Si-Blurry": BlurryProtocol(num_base=4, num_stages=2, shown_fraction=0.5),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_truth_is_out_of_reach_in_every_family(quick_happy, trained_on, family):
+    """Walks from the stages that a strategy is given to train on."""
+    data = read_digits()
+    composition = compose(data.train_targets, data.test_targets, FAMILIES[family], seed=0)
+    scenario = discovery_scenario(
+        data, composition, name="digits", inputs=InputSpec(size=8, crop_pct=0.8)
+    )
+    given = trained_on(quick_happy(pixel_model(), (1, 1), batch_size=32), scenario)
+    assert len(given) == 2 * len(composition.stages)
+    for stage in given[1::2]:  # what the method and every plugin see
+        plan = composition.stages[stage.index]
+        hidden = stage.labels == UNLABELED
+        assert (stage.labels == plan.labels).all() and hidden.any() == (stage.index > 0)
+        assert (
+            stage.mixed
+            == (0 < hidden.sum() < len(hidden))
+            == ("mixed" in family and plan.index > 0)
+        )
+        if stage.index:
+            classes = data.train_targets[plan.indices]
+            rows = composition.rows(classes)
+            assert_out_of_reach(stage, classes, rows, rows[hidden], data.train_targets)
+
+
+def test_poisoned_truth_beside_shown_labels_moves_no_bit(quick_happy):
+    data = read_digits()
+    composition = compose(
+        data.train_targets, data.test_targets, FAMILIES["mixed Si-Blurry"], seed=0
+    )
+    hidden = [plan.indices[plan.labels == UNLABELED] for plan in composition.stages]
+    where, poisoned = np.concatenate(hidden), data.train_targets.copy()
+    poisoned[where] = np.random.default_rng(0).permutation(poisoned[where])
+    clean, guess = digits_run(quick_happy, data, composition)
+    dirty, dirty_guess = digits_run(quick_happy, replace(data, train_targets=poisoned), composition)
+    assert same(clean, dirty) and (guess == dirty_guess).all()
+
+
+def assert_out_of_reach(stage, *truths: np.ndarray) -> None:
+    """No array that can be reached from the stage, in any of its modes, is one of the truths."""
     for mode in ("train", "eval", "logging"):
         arrays = [a for a in map(as_numbers, reachable(getattr(stage, mode)())) if a is not None]
         ids = np.asarray(list(stage.dataset.sample_id))
         assert any(np.array_equal(array, ids) for array in arrays)  # the walk does get there
-        assert not any(np.array_equal(array, truth) for array in arrays)
+        for truth in truths:
+            assert not any(np.array_equal(array, truth) for array in arrays)
     assert stage.logging().origin_stream.benchmark is None  # before: the scenario, with the truth
 
 
@@ -199,7 +253,9 @@ def trained_on(monkeypatch):
 
     def run(strategy, scenario):
         given, train, begin = [], strategy.train, strategy.begin_stage
-        monkeypatch.setattr(strategy, "train", lambda stage: (given.append(stage), train(stage)))
+        monkeypatch.setattr(
+            strategy, "train", lambda stage, *more: (given.append(stage), train(stage, *more))
+        )
         monkeypatch.setattr(
             strategy, "begin_stage", lambda stage: (given.append(stage), begin(stage))
         )
@@ -333,6 +389,16 @@ def test_stock_benchmark_hides_later_labels(quick_happy, kind, plugin):
         assert not same(shown, run(poisoned, stock_labels="use"))
 
 
+def masked_copy(benchmark):
+    """What a strategy trains on in place of the second experience."""
+    stock = StockLabels("mask")
+    first, second = (
+        stock.adopt(benchmark.train_stream[k], k, InputSpec(vector=16), 2) for k in (0, 1)
+    )
+    assert set(first.dataset.targets) == {0, 1, 2, 3}
+    return second
+
+
 @pytest.mark.parametrize("build", [nc, None], ids=["nc", "class_incremental"])
 def test_stock_class_streams_train_and_hide(quick_happy, build):
     images, labels = stock_arrays()
@@ -352,7 +418,7 @@ def test_stock_class_streams_train_and_hide(quick_happy, build):
         benchmark = build(images, labels, PARTS)
     stock_run(quick_happy, benchmark, num_novel=2)
     before = list(benchmark.train_stream[1].dataset.targets)
-    masked = masked_copy(benchmark.train_stream[1])
+    masked = masked_copy(benchmark)
     for way in ("origin_stream", "benchmark") if build else ("origin_stream",):
         with pytest.raises(MaskedAttributeError):
             getattr(masked.train(), way)
@@ -366,7 +432,7 @@ def test_stock_class_streams_train_and_hide(quick_happy, build):
 def test_a_masked_copy_shares_no_attribute_box():
     benchmark = from_data_sets(*stock_arrays(), PARTS)
     experience = benchmark.train_stream[1]
-    masked = masked_copy(experience)
+    masked = masked_copy(benchmark)
     masked.current_experience = 77
     assert experience.current_experience == 1
 
@@ -421,10 +487,38 @@ def test_labels_may_be_used_only_where_asked(quick_happy):
         quick_happy(stock_labels="show")
 
 
-def test_one_view_is_refused_with_a_way_out(quick_happy):
+@pytest.mark.parametrize("noise", [0.1, 0.0])
+def test_a_transform_without_views_is_called_once_a_view(quick_happy, noise, caplog):
     images, labels = stock_arrays()
-    wrapped = TensorDataset(images, torch.tensor(labels))
-    wrapped.targets = labels.tolist()
+
+    def noisy(vector):
+        return vector + noise * torch.randn_like(vector)
+
+    def views(seed=0):
+        wrapped = TensorDataset(images, torch.tensor(labels))
+        wrapped.targets = labels.tolist()
+        groups = {"train": (noisy, None), "eval": (None, None)}
+        data = as_classification_dataset(wrapped, transform_groups=groups)
+        benchmark = benchmark_from_datasets(train=[data])
+        strategy = quick_happy(epochs=(1, 1), batch_size=10, seed=seed)
+        seen = []
+        unpack = strategy._unpack_minibatch
+        strategy._unpack_minibatch = lambda: (unpack(), seen.append(strategy._mb_views))
+        torch.rand(seed + 1)  # what was drawn before is nothing to it
+        strategy.train(benchmark.train_stream[0])
+        return torch.cat(seen)
+
+    first, again, other = views(), views(), views(seed=1)
+    assert first.shape == (120, 2, 16) and torch.equal(first, again)
+    assert torch.equal(first[:, 0], first[:, 1]) == (noise == 0)
+    assert ("all views of a sample are equal" in caplog.text) == (noise == 0)
+    if noise:
+        assert len(torch.cat([first, other]).unique(dim=0)) == 240
+
+
+def test_a_sample_that_does_not_fit_the_model_is_refused_with_a_way_out(quick_happy):
+    wrapped = TensorDataset(torch.rand(20, 3, 4, 4), torch.arange(20) % 4)
+    wrapped.targets = (np.arange(20) % 4).tolist()
     benchmark = benchmark_from_datasets(train=[as_classification_dataset(wrapped)])
-    with pytest.raises(InputError, match="Happy needs 2 views of an image and got 1"):
+    with pytest.raises(InputError, match=r"of shape \(3, 4, 4\); the model takes .* \(16,\)"):
         quick_happy(batch_size=10).train(benchmark.train_stream[0])

@@ -103,6 +103,28 @@ def test_other_data_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert here.name.startswith("image_folder-happy-s0-")
 
 
+PHOTOS = ["scenario=folder", "scenario.labeled=a/known", "scenario.stages=[a/may,a/june]"]
+
+
+def test_photos_are_the_same_from_wherever_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = folder(*PHOTOS)
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    stages = f"scenario.stages=[may,{tmp_path}/a/june]"
+    assert here == folder("scenario=folder", "scenario.labeled=known", stages)
+    assert here != folder(*PHOTOS, "scenario.truth=a.csv")
+
+
+def test_a_folder_of_photos_counts_its_classes_unless_told() -> None:
+    for overrides, wanted in ((PHOTOS, "estimate"), ([*PHOTOS, "num_novel=4"], 4), ([], "given")):
+        content, _ = settings(*overrides)
+        told = [content["num_novel"], content["strategy"]["num_novel"]]
+        assert [*told, content["scenario"]["num_novel"]] == [wanted] * 3
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "3", '{"schema_version": 1}', '{"schema_version": "x", "stages": []}']
 )

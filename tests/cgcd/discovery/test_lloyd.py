@@ -4,6 +4,7 @@ import torch
 
 from cgcd.discovery import nearest as nearest_module
 from cgcd.discovery.lloyd import lloyd, sums_of_clusters
+from cgcd.discovery.nearest import NearestBesidePinned, nearest
 from cgcd.discovery.plus_plus import plus_plus
 from cgcd.discovery.swaps import swapped
 
@@ -118,3 +119,16 @@ def test_semi_supervised_steps_of_generalized_category_discovery(parity, toleran
         inertia = found.inertia + float((labeled - found.centroids[owner]).square().sum())
         assert inertia == pytest.approx(float(case["inertia"]), rel=1e-5)
         assert found.num_iterations < int(case["max_iter"])
+
+
+@pytest.mark.parametrize("num_pinned", [1, 4, 6])
+def test_centers_that_stay_are_looked_at_once(num_pinned):
+    generator = torch.Generator().manual_seed(num_pinned)
+    points = torch.randn(300, 5, generator=generator)
+    centers = torch.randn(6, 5, generator=generator)
+    beside = NearestBesidePinned(points, centers[:num_pinned])
+    for _ in range(3):
+        assert torch.equal(beside(centers), nearest(points, centers))
+        centers[num_pinned:] += torch.randn(6 - num_pinned, 5, generator=generator)
+    equal = torch.zeros(2, 5)  # the first of equals takes a sample
+    assert not NearestBesidePinned(points, equal[:1])(equal).any()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from avalanche.benchmarks import EagerCLStream
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EarlyStoppingPlugin
 
@@ -133,11 +136,12 @@ def test_an_empty_pass_emits_nothing(quick_happy, blobs):
 @pytest.mark.filterwarnings("ignore:Metric periodic_accuracy_all used by the EarlyStopping")
 def test_early_stopping_finds_the_name(quick_happy, blobs):
     scenario = blobs()
+    valid = EagerCLStream("valid", [scenario.test_stream[0]])
     stop = EarlyStoppingPlugin(
-        patience=1, val_stream_name="test_stream", metric_name="periodic_accuracy_all"
+        patience=1, val_stream_name="valid_stream", metric_name="periodic_accuracy_all"
     )
     strategy = quick_happy(epochs=(12, 1), plugins=[stop], eval_every=1)
-    strategy.train(scenario.train_stream[0], eval_streams=[scenario.test_stream[:1]])
+    strategy.train(scenario.train_stream[0], eval_streams=[valid])
     assert 1 < strategy.epoch < 12  # blobs are learned at once, so it does stop
 
 
@@ -158,3 +162,16 @@ def test_another_evaluation_does_not_disturb_what_spans_stages(quick_happy, blob
         strategy.eval(scenario.train_stream[:1])
     assert strategy.evaluator.metrics[0].history == dict(enumerate(rows))
     assert "forgetting/m_f" in rows[-1]
+
+
+def test_where_only_base_samples_show_their_class_they_count_by_name(quick_happy, blobs):
+    hidden = blobs(hide_test=True)
+    shown = [blobs().test_stream[0], *hidden.test_stream[1:]]
+    scenario = SimpleNamespace(train_stream=hidden.train_stream, test_stream=shown)
+    strategy, log = run(quick_happy, scenario)
+    metric, baselines = strategy.evaluator.metrics[:2]
+    base = metric.targets >= 0
+    assert metric.row["held/base"] == (metric.predictions == metric.targets)[base].mean()
+    assert [key for key in metric.row if not key.startswith("stage/")] == ["held/base"]
+    assert [x for _, x in log.of("held_base/eval_phase/test_stream")] == [0, 1, 2]
+    assert baselines.row == {}

@@ -17,6 +17,7 @@ from cgcd.engine.seeding import (
     isolated_randomness,
     numpy_generator,
     preserved_randomness,
+    sample_randomness,
     torch_generator,
     uniforms,
 )
@@ -121,3 +122,19 @@ def test_preserved_randomness_goes_on_with_the_same_numbers():
     with preserved_randomness():
         first = draws()
     assert draws() == first
+
+
+def test_transforms_of_others_draw_by_sample_and_view_and_nobody_notices():
+    def drawn(draw, sample, view):
+        with sample_randomness(draw, sample) as seed_view:
+            seed_view(view)
+            return torch.rand(1).item(), np.random.rand(), random.random()
+
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    first = drawn(Draw(), 5, 0)
+    assert first == drawn(Draw(), 5, 0)
+    others = [drawn(Draw(epoch=1), 5, 0), drawn(Draw(), 6, 0), drawn(Draw(), 5, 1)]
+    others += [drawn(Draw(seed=1), 5, 0), drawn(Draw(stage=1), 5, 0), drawn(Draw(repeat=1), 5, 0)]
+    assert all(len({first[k], *(other[k] for other in others)}) == 7 for k in range(3))
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    assert torch.equal(before[0], after[0]) and before[1:] == after[1:]

@@ -70,6 +70,20 @@ def test_the_summary_without_truth_says_so() -> None:
     assert summary(results([BASE, LATER], None)).startswith("no truth")
 
 
+def test_without_truth_the_base_classes_count_by_name() -> None:
+    blind = {k: v for k, v in LATER.items() if k.startswith(("stage", "seconds"))}
+    blind["held/base"] = 0.625
+    assert table_row(blind).split() == "1 5 2 6 - - - 62.5 - - 3.0".split()
+    facts = {"base_test": "held-out labeled samples", "composition": [{"test": 40}]}
+    counts = [{"stage": 1, "estimated": 2, "estimator": "silhouette"}]
+    told = {**results([{**BASE, "stage/num_novel_true": 0}, blind], None), "counts": counts}
+    lines = summary({**told, **facts, "num_novel": "estimated (silhouette)"}).splitlines()
+    assert lines[1:] == [
+        "base classes by name at the end: 62.5 % of the 40 held-out labeled samples",
+        "number of novel classes: estimated (silhouette), by stage 2",
+    ]
+
+
 def test_the_summary_without_baselines_shows_none() -> None:
     bare = {k: v for k, v in LATER.items() if not k.startswith(("floor", "bound"))}
     lines = summary(results([BASE, bare], 0.8746)).splitlines()

@@ -1,0 +1,116 @@
+"""Avalanche's callbacks of an iteration, called where somebody listens and in the stock order.
+
+The stock template asks every plugin at every one of eight places a step, and the evaluation plugin
+copies the experience at each to find that no metric is interested. That costs more than a step on
+embeddings. Who listens is found out once an epoch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from avalanche.core import BasePlugin, BaseSGDPlugin, SupervisedPlugin
+from avalanche.evaluation import PluginMetric
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates.base_sgd import PeriodicEval
+
+_SILENT = (BasePlugin, BaseSGDPlugin, SupervisedPlugin, PluginMetric, BaseLogger)
+"""Classes whose own callbacks do nothing."""
+
+TRAINING = (
+    "before_training_iteration",
+    "before_forward",
+    "after_forward",
+    "before_backward",
+    "after_backward",
+    "before_update",
+    "after_update",
+    "after_training_iteration",
+)
+EVALUATION = (
+    "before_eval_iteration",
+    "before_eval_forward",
+    "after_eval_forward",
+    "after_eval_iteration",
+)
+
+
+def listeners(plugins: Sequence[Any], event: str) -> list[Callable[..., Any]]:
+    """What is to be called at an event, in the order of the plugins."""
+    return [getattr(plugin, event) for plugin in plugins if _listens(plugin, event)]
+
+
+def _listens(plugin: Any, event: str) -> bool:
+    if type(plugin) is EvaluationPlugin:  # hands every event on to its metrics and loggers
+        return any(_listens(part, event) for part in (*plugin.metrics, *plugin.loggers))
+    if type(plugin) is PeriodicEval and event == "after_training_iteration":
+        return plugin.peval_mode == "iteration"
+    if event in getattr(plugin, "__dict__", {}):
+        return True
+    for kind in type(plugin).__mro__:
+        if event in vars(kind):
+            return kind not in _SILENT
+    return hasattr(plugin, event)  # made on access
+
+
+class ListenedCallbacks:
+    """The template's calls of an iteration; mixed in before the template."""
+
+    plugins: list[Any]
+    _listening: dict[str, list[Callable[..., Any]]]
+
+    def listen(self, events: Sequence[str]) -> None:
+        """Find out anew who listens to these events."""
+        self._listening = {event: listeners(self.plugins, event) for event in events}
+
+    def _call(self, event: str, kwargs: dict[str, Any]) -> None:
+        for callback in self._listening[event]:
+            callback(self, **kwargs)
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        self.listen(TRAINING)
+        super().training_epoch(**kwargs)  # type: ignore[misc]
+
+    def eval_epoch(self, **kwargs: Any) -> None:
+        outer = getattr(self, "_listening", {})  # an evaluation inside training
+        self.listen(EVALUATION)
+        super().eval_epoch(**kwargs)  # type: ignore[misc]
+        self._listening = outer
+
+    def _before_training_iteration(self, **kwargs: Any) -> None:
+        self._call("before_training_iteration", kwargs)
+
+    def _before_forward(self, **kwargs: Any) -> None:
+        self._call("before_forward", kwargs)
+
+    def _after_forward(self, **kwargs: Any) -> None:
+        self._call("after_forward", kwargs)
+
+    def _before_backward(self, **kwargs: Any) -> None:
+        self._call("before_backward", kwargs)
+
+    def _after_backward(self, **kwargs: Any) -> None:
+        self._call("after_backward", kwargs)
+
+    def _before_update(self, **kwargs: Any) -> None:
+        self._call("before_update", kwargs)
+
+    def _after_update(self, **kwargs: Any) -> None:
+        self._call("after_update", kwargs)
+
+    def _after_training_iteration(self, **kwargs: Any) -> None:
+        self._call("after_training_iteration", kwargs)
+
+    def _before_eval_iteration(self, **kwargs: Any) -> None:
+        self._call("before_eval_iteration", kwargs)
+
+    def _before_eval_forward(self, **kwargs: Any) -> None:
+        self._call("before_eval_forward", kwargs)
+
+    def _after_eval_forward(self, **kwargs: Any) -> None:
+        self._call("after_eval_forward", kwargs)
+
+    def _after_eval_iteration(self, **kwargs: Any) -> None:
+        self._call("after_eval_iteration", kwargs)

@@ -1,0 +1,192 @@
+"""Batches of vectors in memory: one gather a batch in place of an access and a stack a sample.
+
+What comes out is bit for bit what `DrawnViews` and a `DataLoader` give: the same order, draws,
+labels, ids and task labels. A data set that a plugin changed, images, and views that know no
+batches are left to that slower way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from avalanche.benchmarks.utils.transform_groups import EmptyTransformGroups, TransformGroups
+from torch import Tensor
+
+from cgcd.engine.loading import EpochBatches
+from cgcd.engine.seeding import Draw
+from cgcd.stages import VisibleRows
+
+_MOST_PREPARED = 2**31  # bytes of a stage's vectors that are prepared once and not batch by batch
+_ROWS_AT_ONCE = 4096
+
+
+@runtime_checkable
+class VectorBatches(Protocol):
+    """A view of vectors that can be made for many at once, bit for bit as one by one."""
+
+    def prepared(self, vectors: np.ndarray) -> np.ndarray:
+        """What no draw changes of vectors (B, D), row by row; float32, (B, D)."""
+        ...
+
+
+@runtime_checkable
+class RandomVectorBatches(VectorBatches, Protocol):
+    """V random views of many vectors at once."""
+
+    def drawn(
+        self,
+        copies: np.ndarray,
+        sample_ids: Sequence[int],
+        draw: Draw,
+        repeats: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """The random views of prepared vectors that are there V times, (B, V, D); in place."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class VectorRows:
+    """A stage of vectors as `stage_dataset` made it.
+
+    Attributes:
+        vectors: all of the scenario, (M, D), maybe memory-mapped.
+        rows: places of the stage's samples among them, which are their sample ids, (N,).
+        labels: visible labels, (N,).
+        tasks: task labels, (N,).
+        view: of the data set's current group.
+    """
+
+    vectors: np.ndarray
+    rows: np.ndarray
+    labels: Tensor
+    tasks: Tensor
+    view: VectorBatches
+
+    @classmethod
+    def of(cls, dataset: Any) -> VectorRows | None:
+        """What such a data set holds; None for any other."""
+        flat = inside = getattr(dataset, "_flat_data", None)
+        while not isinstance(inside, VisibleRows):
+            parts = getattr(inside, "_datasets", ())
+            changed = getattr(inside, "_indices", None) is not None or not (
+                _empty(getattr(inside, "_frozen_transform_groups", None))
+                and (inside is flat or _empty(getattr(inside, "_transform_groups", None)))
+            )
+            if len(parts) != 1 or changed:
+                return None
+            inside = parts[0]
+        groups = getattr(flat, "_transform_groups", None)
+        pair = None if groups is None else groups.transform_groups.get(groups.current_group)
+        transforms = list(getattr(pair, "transforms", ()))
+        vectors = inside.images
+        in_batches = [a for a in dataset._data_attributes.values() if a.use_in_getitem]
+        ours = (
+            isinstance(vectors, np.ndarray)
+            and vectors.ndim == 2
+            and transforms[1:] in ([], [None])
+            and len(transforms) > 0
+            and isinstance(transforms[0], VectorBatches)
+            and [a.name for a in in_batches] == ["targets_task_labels"]
+            and np.array_equal(np.asarray(list(dataset.sample_id)), inside.rows)
+        )
+        if not ours:
+            return None
+        labels, tasks = (
+            torch.from_numpy(np.fromiter(values, dtype=np.int64, count=len(inside)))
+            for values in (inside.targets, in_batches[0])
+        )
+        return cls(vectors, np.asarray(inside.rows), labels, tasks, transforms[0])
+
+    def prepared(self, part: slice | np.ndarray = slice(None)) -> Tensor:
+        """Some of the stage's vectors as the view prepares them, float32, (n, D)."""
+        rows = self.rows[part]
+        made = np.empty((len(rows), self.vectors.shape[1]), dtype=np.float32)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            block = slice(start, start + _ROWS_AT_ONCE)
+            made[block] = self.view.prepared(self.vectors[rows[block]])
+        return torch.from_numpy(made)
+
+
+class TrainingTensors:
+    """Training batches of a stage of vectors: views (B, V, D), labels, sample ids, task labels.
+
+    Args:
+        source: the stage under its training view.
+        batches: which rows come when; its `epoch` and `draw` are read at every epoch.
+    """
+
+    def __init__(self, source: VectorRows, batches: EpochBatches) -> None:
+        self.source, self.batches = source, batches
+        self.ids = torch.from_numpy(source.rows.astype(np.int64))
+        size = 4 * len(source.rows) * source.vectors.shape[1]
+        self._prepared = source.prepared() if size <= _MOST_PREPARED else None
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        source, num_views = self.source, self.batches.draw.num_views
+        draw = replace(self.batches.draw, epoch=self.batches.epoch)
+        for rows, repeats in self.batches.arrays():
+            places = torch.from_numpy(rows)
+            ids = self.ids[places]
+            views = self._copies(rows, places, num_views)
+            source.view.drawn(views.numpy(), ids.tolist(), draw, repeats.tolist())  # type: ignore[attr-defined]
+            yield [views, source.labels[places], ids, source.tasks[places]]
+
+    def _copies(self, rows: np.ndarray, places: Tensor, num_views: int) -> Tensor:
+        """Prepared vectors V times, (B, V, D), in memory of their own."""
+        if self._prepared is None:
+            some = torch.from_numpy(
+                self.source.view.prepared(self.source.vectors[self.source.rows[rows]])
+            )
+            return some.unsqueeze(1).repeat(1, num_views, 1)
+        flat = self._prepared.index_select(0, places.repeat_interleave(num_views))
+        return flat.view(len(rows), num_views, -1)
+
+
+class PassTensors:
+    """One pass over a stage of vectors: views (B, D), labels, task labels.
+
+    Args:
+        source: the stage under its evaluation view.
+        batches: places in the stage, batch by batch.
+    """
+
+    def __init__(self, source: VectorRows, batches: Collection[list[int]]) -> None:
+        self.source, self.batches = source, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        source = self.source
+        for batch in self.batches:
+            places = np.asarray(batch)
+            which = torch.from_numpy(places)
+            yield [source.prepared(places), source.labels[which], source.tasks[which]]
+
+
+def training_tensors(dataset: Any, batches: EpochBatches) -> TrainingTensors | None:
+    """The fast loader of a data set in its training group; None where it must be read by sample."""
+    source = VectorRows.of(dataset)
+    if source is None or not isinstance(source.view, RandomVectorBatches):
+        return None
+    return TrainingTensors(source, batches)
+
+
+def pass_tensors(dataset: Any, batches: Collection[list[int]]) -> PassTensors | None:
+    """The fast loader of a data set in its evaluation group; None where there is none for it."""
+    source = VectorRows.of(dataset)
+    if source is None or isinstance(source.view, RandomVectorBatches):
+        return None
+    return PassTensors(source, batches)
+
+
+def _empty(groups: TransformGroups | None) -> bool:
+    """Nothing is transformed."""
+    return groups is None or isinstance(groups, EmptyTransformGroups)

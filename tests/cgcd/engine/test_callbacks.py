@@ -1,0 +1,69 @@
+"""Who is called in an iteration, and in which order, against the stock template's triggers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from avalanche.core import SupervisedPlugin
+from avalanche.evaluation import PluginMetric
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins.clock import Clock
+from avalanche.training.templates.base_sgd import PeriodicEval
+
+from cgcd.engine.callbacks import EVALUATION, TRAINING, listeners
+
+
+def plugin(*events: str, base: type = SupervisedPlugin, log: list | None = None) -> Any:
+    def callback(event: str) -> Any:
+        def call(self: Any, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            if log is not None:
+                log.append((type(self).__name__, event))
+
+        return call
+
+    methods = {event: callback(event) for event in events}
+    if base is PluginMetric:
+        methods |= {"reset": lambda self: None, "result": lambda self: None}
+    return type("Made", (base,), methods)()
+
+
+@pytest.mark.parametrize("event", [*TRAINING, *EVALUATION])
+def test_only_who_does_something_is_called(event: str) -> None:
+    silent, loud = plugin(), plugin(event)
+    assert listeners([silent, loud, PeriodicEval(1)], event) == [getattr(loud, event)]
+    assert listeners([plugin("after_training_epoch")], event) == []
+
+
+def test_the_evaluator_listens_for_its_metrics_and_loggers() -> None:
+    event, other = "before_forward", "after_forward"
+    metric, logger = plugin(event, base=PluginMetric), plugin(event, base=BaseLogger)
+    nobody = EvaluationPlugin(plugin(base=PluginMetric), loggers=[plugin(base=BaseLogger)])
+    assert listeners([nobody], event) == []
+    for parts in (([metric], [plugin(base=BaseLogger)]), ([], [logger])):
+        evaluator = EvaluationPlugin(*parts[0], loggers=parts[1])
+        assert len(listeners([evaluator], event)) == 1 and listeners([evaluator], other) == []
+
+
+def test_what_is_made_on_access_or_put_on_an_object_is_called() -> None:
+    class Asked(EvaluationPlugin):
+        """A subclass may do anything."""
+
+    assert len(listeners([Asked(loggers=[plugin(base=BaseLogger)])], "before_update")) == 1
+    changed = plugin()
+    changed.before_update = lambda strategy, **kwargs: None
+    assert listeners([changed], "before_update") == [changed.before_update]
+    assert listeners([object()], "before_update") == []
+    by_step = PeriodicEval(1, peval_mode="iteration")
+    assert len(listeners([by_step, Clock()], "after_training_iteration")) == 2
+
+
+def test_a_run_calls_them_in_the_stock_order(quick_happy: Any, blobs: Any) -> None:
+    log: list[tuple[str, str]] = []
+    strategy = quick_happy(plugins=[plugin(*TRAINING, *EVALUATION, log=log)])
+    strategy.train(blobs().train_stream[0])
+    assert [event for _, event in log[:16]] == [*TRAINING, *TRAINING]
+    log.clear()
+    strategy.eval(blobs().test_stream[:1])
+    assert [event for _, event in log[:4]] == list(EVALUATION)
