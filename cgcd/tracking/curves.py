@@ -15,6 +15,7 @@ _LINES = (
     ("Novel", "accuracy/novel", {"color": "tab:orange", "marker": "o", "ms": 4}),
     ("Base", "accuracy/base", {"color": "tab:green", "marker": "o", "ms": 4}),
 )
+_BY_NAME = ("Base by name", "held/base", {"color": "tab:green", "ls": "--", "marker": "s", "ms": 4})
 _BESIDE = (
     ("nearest mean", "floor/nearest_mean_all", {"color": "tab:gray", "ls": "--"}),
     ("k-means", "floor/kmeans_all", {"color": "tab:gray", "ls": ":"}),
@@ -107,8 +108,10 @@ def draw_stage_curves(results: Mapping[str, Any], path: Path) -> None:
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for title, key, style in (*_LINES, *_BESIDE):
-        points = [(row["stage"], 100 * row[key]) for row in results["stages"] if key in row]
+    rows = results["stages"]
+    without_truth = any("accuracy/all" not in row for row in rows)
+    for title, key, style in (_BY_NAME,) if without_truth else (*_LINES, *_BESIDE):
+        points = [(row["stage"], 100 * row[key]) for row in rows if key in row]
         if points:
             axes.plot(*zip(*points, strict=True), label=title, **style)
     axes.set(xlabel="stage", ylabel="accuracy (%)", ylim=(0, 102))

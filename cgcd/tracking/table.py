@@ -14,18 +14,23 @@ _COLUMNS = (
     ("bound", "bound/closed_set_all"),
 )
 
+_BASE_BY_NAME = "held/base"  # all that can be told of base classes where some truth is hidden
+
 HEADER = "stage  known novel found" + "".join(f"{title:>7}" for title, _ in _COLUMNS) + "  seconds"
 
 
 def table_row(row: Mapping[str, float]) -> str:
     """One stage: classes known before, new, predicted at least once; percent; seconds.
 
+    Base is by name where there is no truth of the others: nobody can tell what took their place.
     M_f is the largest loss of base accuracy so far, bound what a model scores that discovers
     nothing.
     """
     stage = int(row["stage"])
     known = 0 if stage == 0 else int(row["stage/num_known"])
     novel = int(row["stage/num_classes"]) - known
+    if "accuracy/all" not in row and _BASE_BY_NAME in row:
+        row = {**row, "accuracy/base": row[_BASE_BY_NAME]}
     cells = "".join(f"{percent(row.get(key)):>7}" for _, key in _COLUMNS)
     counts = f"{stage:>5}  {known:>5} {novel:>5} {int(row['stage/found']):>5}"
     return f"{counts}{cells}  {row['seconds']:>7.1f}"
@@ -42,7 +47,13 @@ def summary(results: Mapping[str, Any]) -> str:
     value = results["headline"]["value"]
     lines = []
     if value is None:
-        lines.append("no truth, no accuracies: see the predictions")
+        lines.append("no truth, no accuracies: see predictions/")
+        last = results["stages"][-1]
+        if "base_test" in results and _BASE_BY_NAME in last:
+            lines.append(
+                f"base classes by name at the end: {percent(last[_BASE_BY_NAME])} % of the "
+                f"{results['composition'][0]['test']} {results['base_test']}"
+            )
     else:
         lines.append(f"headline: All {percent(value)} % = {results['headline']['definition']}")
         beside = [
@@ -75,14 +86,13 @@ def count_line(results: Mapping[str, Any]) -> str:
         chosen = {count["estimator"] for count in counts}
         if chosen != {results["num_novel"].removeprefix("estimated (").removesuffix(")")}:
             line += f", chosen estimator {', '.join(sorted(chosen))}"
+    counted = {count["stage"] for count in counts}
     true = [
         int(row["stage/num_novel_true"])
         for row in results["stages"]
-        if "stage/num_novel_true" in row
+        if "stage/num_novel_true" in row and row["stage"] in counted
     ]
-    if counts and true:
-        line += "; in truth " + ", ".join(map(str, true[-len(counts) :]))
-    return line
+    return f"{line}; in truth {', '.join(map(str, true))}" if true else line
 
 
 def _mean(rows: Sequence[Mapping[str, float]], key: str) -> float | None:
