@@ -1,0 +1,220 @@
+"""Avalanche's training template, filled for stages: masked, seeded, one optimizer, no traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader
+
+from cgcd.engine.batch import Batch
+from cgcd.engine.callbacks import ListenedCallbacks
+from cgcd.engine.counting import remember_classes
+from cgcd.engine.loading import DrawnViews, EpochBatches
+from cgcd.engine.seeding import Draw, drawing, isolated_randomness, preserved_randomness
+from cgcd.engine.stock_plugins import hand_over_rate, hold_all_rows
+from cgcd.engine.tensor_loading import pass_tensors, training_tensors
+from cgcd.engine.warmup import warm_up
+from cgcd.stages import Stage
+from cgcd.vocabulary import InputError
+
+
+class StageTemplate(ListenedCallbacks, SupervisedTemplate):
+    """What happens around a method's own four places, in the order of Avalanche's callbacks.
+
+    `DiscoveryStrategy` is the constructor, those places and the help for them.
+    """
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """Train on a stage, or on several in order; see Avalanche."""
+        with isolated_randomness(self.seed, self.stage_index + 1, "stage"):
+            return super().train(
+                experiences, [] if eval_streams is None else eval_streams, **kwargs
+            )
+
+    @torch.no_grad()
+    def eval(self, experiences: Any, **kwargs: Any) -> Any:
+        """Evaluate a stage or a stream; weights, memories and generators stay as they were.
+
+        Raises:
+            InputError: before the first stage.
+        """
+        if self.stage_index < 0:
+            if self._eval_streams is not None:  # Avalanche's periodic evaluation comes that early
+                return self.evaluator.get_last_metrics()
+            raise InputError("there is no class to predict yet; call train() on stage 0 first")
+        with preserved_randomness():
+            return super().eval(experiences, **kwargs)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        self.stage_index += 1
+        self.epoch = 0
+        self._num_rows = self.model.num_classes
+        experience, given = self.experience, self.model.inputs
+        if is_stock := not isinstance(experience, Stage):
+            experience = self.stock.adopt(experience, self.stage_index, given, self.num_views)
+            self.report["stock_labels"] = self.stock_labels
+        self.experience = experience.train()
+        self.supervised = is_stock and self.stage_index > 0 and self.stock.shows(experience)
+        self.train_mb_size = self.recipe.batch_size
+        self.train_epochs = self.recipe.epochs if self.takes_steps else 0
+        super()._before_training_exp(**kwargs)
+
+    def _before_eval_exp(self, **kwargs: Any) -> None:
+        if not isinstance(self.experience, Stage):
+            self.experience = self.stock.answers(self.experience, self.model.inputs)
+        self.experience = self.experience.eval()
+        super()._before_eval_exp(**kwargs)
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        self.model.eval()
+        self.end_stage(self.experience)
+        if self.counter is not None:
+            remember_classes(self, self.experience)
+        self.model.train()
+        super()._after_training_exp(**kwargs)
+        hold_all_rows(self.plugins, self.model.num_classes)
+
+    def make_train_dataloader(
+        self,
+        num_workers: int | None = None,
+        pin_memory: bool | None = None,
+        persistent_workers: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise InputError(f"train() does not know {sorted(kwargs)}")
+        data = self.adapted_dataset
+        if self.takes_steps and not self.recipe.steps(len(data)):
+            raise InputError(
+                f"stage {self.stage_index} holds {len(data)} samples, fewer than one batch of "
+                f"{self.train_mb_size}; lower strategy.{self._recipe_name}.batch_size"
+            )
+        draw = Draw(seed=self.seed, stage=self.stage_index, num_views=self.num_views)
+        labels = np.asarray(list(data.targets))
+        self.batches = EpochBatches(
+            labels, self.train_mb_size, draw, self.sampler, self.recipe.drop_last
+        )
+        vectors = training_tensors(data, self.batches)
+        if vectors is not None:
+            self.dataloader = vectors
+            return
+        workers = self.num_workers if num_workers is None else num_workers
+        self.dataloader = DataLoader(
+            DrawnViews(data, draw),
+            batch_sampler=self.batches,
+            num_workers=workers,
+            persistent_workers=persistent_workers and workers > 0,
+            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
+            generator=self.generator("loader"),
+        )
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        if kwargs:
+            raise InputError(f"eval() does not know {sorted(kwargs)}")
+        self.dataloader = self._plain_loader(self.adapted_dataset)
+
+    def _plain_loader(self, dataset: Any) -> Iterable[Any]:
+        order = BatchSampler(range(len(dataset)), self.eval_mb_size, drop_last=False)
+        return pass_tensors(dataset, order) or DataLoader(
+            dataset,
+            batch_size=self.eval_mb_size,
+            num_workers=self.num_workers,
+            pin_memory=self.device.type == "cuda",
+            generator=self.generator("loader"),
+        )
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """Begin the stage: grow, warm up where wanted, make the optimizer a new one."""
+        if self.model.num_classes < self._num_rows:  # a plugin starts from an earlier model
+            self.model.head.grow(self._num_rows, generator=self.generator("known rows"))
+        self.num_known = self.model.num_classes
+        mixed = self.stage_index == 0 and getattr(self.experience, "mixed", False)
+        if mixed:
+            self.num_base = self.num_known = self.num_labeled_classes(self.experience)
+            if self.counter is not None:  # to count classes, features must mean something
+                self.model.head.grow(self.num_base, generator=self.generator("head"))
+                self._warm_up()
+        self.begin_stage(self.experience)
+        if self.stage_index == 0 and not mixed:
+            self.num_base = self.model.num_classes
+        if not (mixed and self.counter is not None):
+            self._warm_up()
+        self.model.train()
+        self.staged.begin(self.model, self.recipe)
+        hand_over_rate(self.plugins, self.recipe, self.optimizer)
+        self.optimized_param_id = dict(self.model.named_parameters())
+
+    def _warm_up(self) -> None:
+        """The supervised start of stage 0, where the backbone needs one."""
+        recipe = self.warm_up
+        self.model.to(self.device)
+        if self.stage_index > 0 or recipe is None:
+            return
+        if recipe.even_if_pretrained or not self.model.backbone.pretrained:
+            self.report["warm_up"] = warm_up(
+                self.model,
+                self.adapted_dataset,
+                recipe,
+                seed=self.seed,
+                device=self.device,
+                num_workers=self.num_workers,
+            )
+
+    def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
+        """Nothing grows outside `begin_stage`, so an evaluation cannot change the head."""
+        return self.model if model is None else model
+
+    def _before_training_epoch(self, **kwargs: Any) -> None:
+        self.batches.epoch = self.epoch
+        super()._before_training_epoch(**kwargs)
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """One pass; also what a plugin's own loader reads gets this epoch's views."""
+        with drawing(replace(self.batches.draw, epoch=self.epoch)):
+            super().training_epoch(**kwargs)
+
+    def _after_training_epoch(self, **kwargs: Any) -> None:
+        self.epoch += 1
+        if self.recipe.schedule != "constant":  # a plugin may set the rate
+            self.staged.scheduler.step()
+        super()._after_training_epoch(**kwargs)
+
+    def _unpack_minibatch(self) -> None:
+        images, labels, *rest = (part.to(self.device, non_blocking=True) for part in self.mbatch)
+        self._mb_ids = rest.pop(0) if len(rest) > 1 else None
+        rest = rest or [torch.zeros_like(labels)]  # a stock data set without task labels
+        views = images if images.dim() in (3, 5) else images.unsqueeze(1)
+        if self.is_training and views.shape[1] < self.num_views:
+            raise InputError(
+                f"{type(self).__name__} needs {self.num_views} views of an image and got "
+                f"{views.shape[1]}: build the stream with `scenarios`, or give its train transform "
+                "as one that stacks views to (V, C, H, W)"
+            )
+        self._mb_views = views
+        self.mbatch = [views[:, 0], labels, *rest]
+
+    def forward(self) -> Tensor:
+        trunk = self.model.trunk_output(self._mb_views)
+        if not self.is_training:
+            self.mb_trunk = trunk[:, 0]
+            return self.predict(self.mb_trunk)
+        self.batch = Batch(trunk, self.outputs(trunk), self.mb_y, self._mb_ids)
+        return self.batch.out.logits[:, 0]
+
+    def criterion(self) -> Tensor:
+        if not self.is_training:  # a discovered category is no label
+            return self._make_empty_loss()
+        terms = (self.supervised_losses if self.supervised else self.losses)(self.batch)
+        loss = self.recipe.total(terms)
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        return loss
+
+    def optimizer_step(self) -> None:
+        self.staged.clip(self.recipe)
+        super().optimizer_step()
