@@ -92,6 +92,14 @@ class RidgeRegression(nn.Module):
         self.counts.index_add_(0, labels, mass.to(self.counts))
         self._weights = None
 
+    @torch.no_grad()
+    def merge(self, other: RidgeRegression) -> None:
+        """Takes in the sums of other samples of the same classes."""
+        self.gram += other.gram
+        self.moments = self.moments + other.moments
+        self.counts = self.counts + other.counts
+        self._weights = None
+
     @property
     def mean_diagonal(self) -> float:
         """Mean of the diagonal of H'H: what a penalty is large or small beside."""
@@ -171,7 +179,7 @@ class RidgeHead(nn.Module):
         if share is None:
             share = self._chosen_penalty(features, labels)
         else:
-            self._add(regression, features, labels, 1.0)
+            self._add(regression, features, labels, self._weights(labels))
         regression.penalty.fill_(max(share * regression.mean_diagonal, 1e-300))
 
     @torch.no_grad()
@@ -179,29 +187,30 @@ class RidgeHead(nn.Module):
         """Adds classes up to `num_classes`; rows of other labels are left out."""
         chosen = labels >= self.num_classes
         self.regression.grow(num_classes)
-        self._add(self.regression, features[chosen], labels[chosen], 1.0)
+        labels = labels[chosen]
+        self._add(self.regression, features[chosen], labels, self._weights(labels))
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, weight: float = 1.0) -> None:
         """Takes in samples of classes that are there, each counting `weight`."""
-        self._add(self.regression, features, labels, weight)
+        self._add(self.regression, features, labels, self._weights(labels, weight))
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
         """Regressed one-hot targets, (N, K), for features (N, D)."""
         return self.regression(self.random(features))
 
-    def _add(
-        self, regression: RidgeRegression, features: Tensor, labels: Tensor, weight: float
-    ) -> None:
+    def _weights(self, labels: Tensor, weight: float = 1.0) -> Tensor:
         weights = torch.full((len(labels),), weight, device=labels.device, dtype=torch.float64)
-        if self.balanced:
-            weights /= labels.bincount()[labels]
-        plain = weight == 1 and not self.balanced
+        return weights / labels.bincount()[labels] if self.balanced else weights
+
+    def _add(
+        self, regression: RidgeRegression, features: Tensor, labels: Tensor, weights: Tensor
+    ) -> None:
         for x, y, w in zip(
             features.split(CHUNK), labels.split(CHUNK), weights.split(CHUNK), strict=True
         ):
-            regression.add(self.random(x), y, None if plain else w)
+            regression.add(self.random(x), y, w)
 
     def _chosen_penalty(self, features: Tensor, labels: Tensor, num_folds: int = 5) -> float:
         """Takes in the samples; the one of `PENALTIES` with the best accuracy on held-out folds.
@@ -211,13 +220,12 @@ class RidgeHead(nn.Module):
         """
         order = np.random.default_rng(self.seed).permutation(len(labels))
         fold = torch.as_tensor(np.arange(len(labels)) % num_folds)[torch.as_tensor(order).argsort()]
-        whole, parts = self.regression, []
-        share = {"balanced": 1 / labels.bincount()[labels].double()} if self.balanced else {}
+        whole, parts, weights = self.regression, [], self._weights(labels)
         for index in range(num_folds):
             part = RidgeRegression(len(whole.gram), dtype=whole.gram.dtype).to(features.device)
             part.grow(whole.num_classes)
             held = (fold == index).to(features.device)
-            self._add(part, features[held], labels[held], 1.0)
+            self._add(part, features[held], labels[held], weights[held])
             whole.merge(part)
             parts.append((part, held))
         right = torch.zeros(len(PENALTIES))
@@ -226,8 +234,8 @@ class RidgeHead(nn.Module):
             gram, moments = whole.gram - part.gram, whole.moments - part.moments
             unit = float(gram.diagonal().mean())
             for place, share in enumerate(PENALTIES):
-                weights = solved(gram, moments, max(share * unit, 1e-300))
-                right[place] += int(((inputs @ weights).argmax(1) == truth).sum())
+                solution = solved(gram, moments, max(share * unit, 1e-300))
+                right[place] += int(((inputs @ solution).argmax(1) == truth).sum())
         return PENALTIES[int(right.argmax())]
 
 
