@@ -16,13 +16,10 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from cgcd.cli.folders import LIVE, LIVE_LOCK, stored_results
 from cgcd.cli.parts import instantiated, usable_device
-from cgcd.cli.trust import resolved
+from cgcd.cli.stored_config import stored_config
 from cgcd.engine import OnlineStrategy
 from cgcd.engine.cache import read_whole, write_whole
 from cgcd.engine.checkpoint import latest, restore
@@ -63,7 +60,7 @@ def open_run(
     lock = None if read_only else _lock(folder)
     try:
         results = _stored(folder)  # of the run that is there now, under the lock
-        config = _config(folder, trust_code)
+        config = stored_config(folder, trust_code)
         strategy, run = _trained(folder, config, device)
         inputs = LiveInputs(strategy.model.inputs, config["scenario"], results)
         return LiveRun(folder, strategy, inputs, results, run=run, lock=lock)
@@ -255,21 +252,6 @@ def _lock(folder: Path) -> FileLock:
             f"{folder} cannot be written ({error.strerror}); open it with read_only=True"
         ) from error
     return lock
-
-
-def _config(folder: Path, trust_code: bool) -> dict[str, Any]:
-    """The stored config as plain data that may be built."""
-    path = folder / "config.yaml"
-    try:
-        loaded = OmegaConf.load(path)
-    except (OSError, OmegaConfBaseException, YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} cannot be read ({reason}); {_ANEW}") from error
-    plain = resolved(loaded, trust_code)
-    parts = ("model", "scenario", "strategy")
-    if not isinstance(plain, dict) or not all(isinstance(plain.get(p), dict) for p in parts):
-        raise InputError(f"{path} lacks {', '.join(parts)} or one of them; {_ANEW}")
-    return plain
 
 
 def _trained(folder: Path, config: Mapping[str, Any], device: str) -> tuple[OnlineStrategy, str]:

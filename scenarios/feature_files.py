@@ -28,6 +28,7 @@ from scenarios.cifar import checked_names, kind
 MEND = "see cgcd help features for what each kind of file holds"
 KINDS = (".npy", ".npz", ".safetensors", ".csv")
 _ROWS_AT_ONCE = 4096
+_LARGEST = 1e16  # the square of a longer vector's length is no float32 any more
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,17 +298,18 @@ def _ids(given: Any, count: int, path: Path, mend: str) -> tuple[str, ...] | Non
 
 
 def _check_finite(vectors: np.ndarray, ids: tuple[str, ...] | None, path: Path) -> None:
+    """Refuse what has no length in float32: nan, infinite and huge values."""
     bad, first = 0, -1
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        finite = np.isfinite(vectors[start : start + _ROWS_AT_ONCE]).all(1)
+        finite = (np.abs(vectors[start : start + _ROWS_AT_ONCE]) <= _LARGEST).all(1)
         if not finite.all():
             first = start + int(np.argmin(finite)) if first < 0 else first
             bad += int((~finite).sum())
     if bad:
         name = "" if ids is None else f" (id {ids[first]!r})"
         raise InputError(
-            f"{path}: {bad} embeddings hold a value that is not finite, the first is row"
-            f" {first}{name}; wanted numbers: leave them out or compute them again"
+            f"{path}: {bad} embeddings hold a value beyond {_LARGEST:g} or not finite, the first is"
+            f" row {first}{name}; wanted numbers: leave them out or compute them again"
         )
 
 

@@ -79,12 +79,22 @@ def labeled_feature_file(path: str | os.PathLike[str] | None) -> FeatureFile:
             f" the column label in .csv): {_MEND}, or take scenario=features_stages for stages"
             " without labels"
         )
+    if len(file) > 1 and _all_equal(file.vectors):
+        raise InputError(
+            f"{file.path}: all {len(file)} embeddings are the same vector; wanted some that differ:"
+            f" compute them again, or {_MEND}"
+        )
     if file.split is not None and not (file.split == 0).any():
         raise InputError(
             f"{file.path}: 'split' is {kind(file.split)} without a 0; wanted one integer for each"
             f" embedding, 0 for at least one: {_MEND}"
         )
     return file
+
+
+def _all_equal(vectors: np.ndarray) -> bool:
+    blocks = range(0, len(vectors), _ROWS_AT_ONCE)
+    return all((vectors[start : start + _ROWS_AT_ONCE] == vectors[0]).all() for start in blocks)
 
 
 @dataclass(frozen=True, eq=False)

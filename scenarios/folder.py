@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +164,20 @@ def admitting_share(part: int, whole: int) -> str:
     return f"{min(1.0, np.ceil(100 * part / whole) / 100):g}"
 
 
+def check_class_names(names: Iterable[str], folder: str | Path) -> None:
+    """Refuse names of class folders that no table can hold.
+
+    Raises:
+        InputError: naming the first that is no UTF-8.
+    """
+    for name in names:
+        if not name.isprintable() and name != name.encode("utf-8", "replace").decode():
+            raise InputError(
+                f"{folder} holds a class folder of the name {os.fsencode(name)!r}; wanted a name in"
+                " UTF-8: rename it"
+            )
+
+
 def _unreadable(path: str, home: Path) -> str:
     """Why a file is no readable image inside `home`, "" if it is one."""
     try:
@@ -180,6 +194,8 @@ def _read(folder: Path) -> ImageFolder:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; {_LAYOUT}: set data_root=<folder>")
     try:
-        return ImageFolder(str(folder))
+        found = ImageFolder(str(folder))
     except FileNotFoundError as error:
         raise InputError(f"{str(error).splitlines()[0]}; {_LAYOUT}") from error
+    check_class_names(found.classes, folder)
+    return found

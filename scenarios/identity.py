@@ -33,7 +33,7 @@ def data_hash(samples: Sequence[Any], *views: Any) -> str:
         for place in _spaced(len(paths), _MOST_FILES):
             path = Path(paths[place])
             name = "/".join(path.parts[-_NAME_PARTS:])
-            digest.update(f"{name} {path.stat().st_size}\n".encode())
+            digest.update(f"{name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
     else:
         for place in _spaced(len(samples), _MOST_SAMPLES):
             array = np.asarray(samples[place])

@@ -15,6 +15,7 @@ from cgcd.vocabulary import InputError
 from scenarios.arrays import ImageArrays
 from scenarios.cifar import read_cifar10, read_cifar100
 from scenarios.digits import read_digits
+from scenarios.folder import check_class_names
 from scenarios.omniglot import read_omniglot
 from scenarios.photo_scan import Photo, list_photos
 from scenarios.photos import read_photo
@@ -136,7 +137,7 @@ def read_image_source(
         )
     if (root / "train").is_dir():
         return _parted(root, photos, shorter_side)
-    classes = _numbered([photo.class_name for photo in photos])
+    classes = _numbered([photo.class_name for photo in photos], root)
     targets = np.array([classes[photo.class_name] for photo in photos])
     return _tree(root, photos, shorter_side, targets, None, tuple(classes))
 
@@ -173,7 +174,7 @@ def _parted(root: Path, photos: Sequence[Photo], shorter_side: int) -> ImageSour
             f"{root} holds images in {other[0]!r} beside train and test; {_LAYOUT}: move them, or"
             " set labels=none"
         )
-    classes = _numbered([name for _, name in places])
+    classes = _numbered([name for _, name in places], root)
     untrained = sorted(classes.keys() - {name for split, name in places if not split})
     if untrained:
         log.warning("%s/train has no image of %r, which test has", root, untrained[0])
@@ -195,7 +196,8 @@ def _tree(
     return ImageSource(images, ids, targets, split, class_names, "photo")
 
 
-def _numbered(names: Sequence[str]) -> dict[str, int]:
+def _numbered(names: Sequence[str], root: Path) -> dict[str, int]:
+    check_class_names(set(names), root)
     return {name: number for number, name in enumerate(sorted(set(names)))}
 
 

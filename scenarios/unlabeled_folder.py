@@ -11,6 +11,7 @@ import numpy as np
 from cgcd.models import InputSpec
 from cgcd.stages import DiscoveryScenario
 from cgcd.vocabulary import InputError
+from scenarios.folder import check_class_names
 from scenarios.given_stages import (
     GivenStages,
     given_stages_scenario,
@@ -164,6 +165,7 @@ def _classes(labeled: str | Path, photos: Sequence[Photo]) -> tuple[str, ...]:
         raise InputError(
             f"{labeled} holds no class folder; {wanted}: set scenario.labeled=<folder>"
         )
+    check_class_names(folders, labeled)
     counts = dict.fromkeys(folders, 0)
     for photo in photos:
         if not photo.part:

@@ -63,6 +63,12 @@ def write_published() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """Writes a small run folder by hand; see `report_runs.py`."""
+    return runpy.run_path(str(Path(__file__).with_name("report_runs.py")))["write_run"]
+
+
+@pytest.fixture(scope="session")
 def blobs() -> Callable[..., Any]:
     """Builds a scenario of Gaussian blobs, vectors instead of images; see `_blob_scenario`."""
     return _blob_scenario

@@ -35,11 +35,12 @@ NAMES = {
     "cgcd.engine": """Baselines Batch ClosedFormStrategy DiscoveryMetrics DiscoveryStrategy
         LossTerms
         NoveltyMetrics OnlineStrategy
-        Recipe RunResult SingleStageResult StageMetric StageOutputs StreamResult Trial TuningResult
-        WarmUp WarmedCosine discovery_evaluator grid_candidates grow_by_clusters
+        Recipe RunResult SingleStageResult StageAnalysis StageMetric StageOutputs StreamResult
+        Trial TuningResult WarmUp WarmedCosine discovery_evaluator grid_candidates grow_by_clusters
         half_labeled hidden_class_scenario
         parameter_groups run_stages tune""",
     "cgcd.tracking": "",
+    "cgcd.tracking.report": "",
     "cgcd.cli": "",
     "scenarios": """BlurryProtocol Composition DATASETS GivenStages ImageArrays OnlineComposition
         OnlineProtocol Protocol PublishedDataset ShareProtocol SingleStageComposition

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,16 +21,21 @@ log = logging.getLogger(__name__)
 RESULTS = "results.json"
 PICTURE = "stage_curves.png"
 COUNTS_PICTURE = "class_counts.png"
+REPORT = "report.html"
 TUNING = "tune.json"
 LIVE = "live"
 LIVE_LOCK = f"{LIVE}/.lock"
 """Held by whoever answers with the run and writes its book."""
 
-_NO_RESULT_KEYS = (
+NO_RESULT_KEYS = (
     ("device",),
+    ("deterministic",),
     ("torch_threads",),
     ("num_workers",),
     ("tracking",),
+    ("analysis",),
+    ("checkpoint_minutes",),
+    ("checkpoint_steps",),
     ("runs_root",),
     ("overwrite",),
     ("data_root",),  # where a scenario reads it, it is a key of the scenario too
@@ -62,7 +68,7 @@ def run_folder(content: Mapping[str, Any], chosen: Mapping[str, str], front: str
 def result_content(content: Mapping[str, Any]) -> dict[str, Any]:
     """Those values of a config, as plain data, that change results."""
     hashed: Any = copy.deepcopy(dict(content))
-    for *parents, key in _NO_RESULT_KEYS:
+    for *parents, key in NO_RESULT_KEYS:
         part = hashed
         for parent in parents:
             part = part[parent]
@@ -78,7 +84,9 @@ def result_content(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(value: Any) -> Any:
-    return [_resolved(v) for v in value] if isinstance(value, list) else str(Path(value).resolve())
+    if isinstance(value, list):
+        return [_resolved(v) for v in value]
+    return os.path.realpath(str(value))  # goes through loops of links, which building refuses
 
 
 def stored_results(
@@ -101,7 +109,12 @@ def stored_results(
         stored = json.loads(path.read_text(encoding="utf-8"))
         version, finished = stored["schema_version"], all([stored[part] for part in parts])
         newer = version > SCHEMA_VERSION
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        for part in parts:
+            if isinstance(stored[part], list) and not all(
+                isinstance(r, dict) for r in stored[part]
+            ):
+                raise TypeError(f"{part} holds no rows")
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         log.warning("%s is damaged (%s); it is written again", path, error)
         return None
     if newer:
@@ -156,13 +169,15 @@ def _remove_run(folder: Path) -> None:
         RESULTS,
         "metrics.csv",
         "skipped.csv",
+        "categories.csv",
         PICTURE,
         COUNTS_PICTURE,
+        REPORT,
         TUNING,
         "table.csv",
     ):
         (folder / name).unlink(missing_ok=True)
-    for name in ("checkpoints", "predictions", "tensorboard", "trials"):
+    for name in ("checkpoints", "predictions", "analysis", "tensorboard", "trials"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for path in (folder / LIVE).glob("*.safetensors*"):  # the lock stays, for it is held
         path.unlink()

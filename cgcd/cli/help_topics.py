@@ -14,11 +14,13 @@ TOPICS = (
     "folders",
     "metrics",
     "protocols",
+    "report",
     "results",
     "resume",
     "scenarios",
     "strategies",
     "streams",
+    "tensorboard",
     "tune",
     "weights",
 )

@@ -16,6 +16,8 @@ cgcd {cgcd.__version__} - continual category discovery
   cgcd run experiment=NAME data_root=DIR     a published recipe
   cgcd run -m seed=0,1,2                     several runs (Hydra multirun)
   cgcd run --help                            every choice and every key
+  cgcd report RUN...                         a page to send to somebody; several runs side by side
+  cgcd verify RUN [stage=N]                  does a stored stage again and compares it bit for bit
   cgcd tune strategy=NAME scenario=NAME      compare settings on hidden known classes
   cgcd scenario show scenario=NAME           what each stage of a stream holds, and a picture of it
   cgcd features data_root=DIR out=FILE.npz   embeddings of images by any backbone
@@ -42,6 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from cgcd.cli.run import run
 
         return run(arguments[1:])
+    if command == "report":
+        from cgcd.cli.report import report
+
+        return report(arguments[1:])
+    if command == "verify":
+        from cgcd.cli.verify import verify
+
+        return verify(arguments[1:])
     if command == "tune":
         from cgcd.cli.tune import tune
 
@@ -63,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return doctor(arguments[1:])
     return _complain(
-        f"cgcd does not know {command!r}; wanted run, tune, scenario, features, data, doctor or "
-        "help: see cgcd --help"
+        f"cgcd does not know {command!r}; wanted run, report, verify, tune, scenario, features, "
+        "data, doctor or help: see cgcd --help"
     )
 
 

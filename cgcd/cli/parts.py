@@ -14,6 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cgcd.cli.arguments import check_arguments
 from cgcd.cli.configs import first_lines
 from cgcd.engine import (
     Baselines,
@@ -21,10 +22,12 @@ from cgcd.engine import (
     NoveltyMetrics,
     Recipe,
     RunResult,
+    StageAnalysis,
     StageMetric,
     discovery_evaluator,
     run_stages,
 )
+from cgcd.engine.determinism import set_determinism
 from cgcd.engine.loop import check_setting
 from cgcd.engine.seeding import isolated_randomness
 from cgcd.models import GCDModel
@@ -47,6 +50,7 @@ class Parts:
         model, scenario, strategy: as built.
         tensorboard: the logger, or None.
         progress: the console.
+        checkpoints: how often a stage under way is stored, for `run_stages`.
     """
 
     model: GCDModel
@@ -54,6 +58,7 @@ class Parts:
     strategy: DiscoveryStrategy
     tensorboard: StageTensorBoard | None
     progress: ConsoleProgress
+    checkpoints: dict[str, Any]
 
     @classmethod
     def build(
@@ -73,12 +78,15 @@ class Parts:
             InputError: if any part refuses its arguments.
         """
         device = usable_device(config.device)
+        set_determinism(device, bool(config.get("deterministic")))
         config.strategy.device = str(device)
         _settle_width(config.model)
         with isolated_randomness(config.seed, "model"):
             model: GCDModel = instantiated(config.model, "model")
+        _check_kind(model, GCDModel, "model")
         _set_threads(config.torch_threads, model, device)
         scenario: DiscoveryScenario = instantiated(config.scenario, "scenario", inputs=model.inputs)
+        _check_kind(scenario, DiscoveryScenario, "scenario")
         if inner is not None:
             scenario = inner(scenario)
         tensorboard = None
@@ -87,6 +95,8 @@ class Parts:
         more: list[StageMetric] = [Baselines()] if config.baselines else []
         if config.get("outliers"):
             more.append(NoveltyMetrics(_outliers(config.outliers, scenario, model)))
+        if config.get("analysis"):
+            more.append(StageAnalysis())
         progress = ConsoleProgress()
         loggers = [logger for logger in (tensorboard, progress) if logger is not None]
         strategy: DiscoveryStrategy = instantiated(
@@ -95,6 +105,7 @@ class Parts:
             model=model,
             evaluator=discovery_evaluator(*more, loggers=loggers),
         )
+        _check_kind(strategy, DiscoveryStrategy, "strategy")
         check_setting(strategy, scenario)
         _check_weights(strategy)
         progress.total_steps = _checked_steps(strategy, scenario)
@@ -103,7 +114,8 @@ class Parts:
                 "the backbone starts from random weights without a warm-up; the published recipes "
                 "do not train from there: set strategy.warm_up={_target_:cgcd.engine.WarmUp}"
             )
-        return cls(model, scenario, strategy, tensorboard, progress)
+        every = {k: config[k] for k in ("checkpoint_minutes", "checkpoint_steps") if k in config}
+        return cls(model, scenario, strategy, tensorboard, progress, every)
 
     def describe(self) -> dict[str, Any]:
         """Plain facts of the model for the report."""
@@ -115,13 +127,19 @@ class Parts:
             "trainable": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "input": asdict(self.model.inputs),
             "threads": torch.get_num_threads(),
+            "device": _device_name(self.strategy.device),
         }
 
     def run(self, folder: Path, facts: Mapping[str, Any]) -> RunResult:
         """The stage loop with console and TensorBoard."""
         try:
             return run_stages(
-                self.strategy, self.scenario, folder, facts=facts, on_stage=self.progress.row
+                self.strategy,
+                self.scenario,
+                folder,
+                facts=facts,
+                on_stage=self.progress.row,
+                **self.checkpoints,
             )
         finally:
             self.progress.close()
@@ -133,7 +151,11 @@ def instantiated(config: Mapping[str, Any] | DictConfig, part: str, **more: Any)
     """What the config's `_target_` makes, with what its constructor complains of as the message.
 
     `more` are live objects, which Hydra would turn into configs if it were to pass them on.
+
+    Raises:
+        InputError: if a value is of a wrong kind, or refused.
     """
+    check_arguments(config, part)
     try:
         make = instantiate(config, _partial_=True, _convert_="all")
         return make(**more)
@@ -144,11 +166,25 @@ def instantiated(config: Mapping[str, Any] | DictConfig, part: str, **more: Any)
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__
         if cause is not None:
-            raise cause from error
+            place = str(error).rpartition("full_key: ")[2].strip()
+            front = f"{place}: " if place.startswith(part) else ""
+            raise InputError(f"{front}{cause}") from error
         raise InputError(f"{part}: {first_lines(error).split(', set env var')[0]}") from error
     except (TypeError, ValueError, AssertionError) as error:  # what constructors refuse with
         reason = " ".join(str(error).split()).split(". ")[0]
         raise InputError(f"{part} cannot be built: {reason}") from error
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _check_kind(built: Any, kind: type, part: str) -> None:
+    if not isinstance(built, kind):
+        raise InputError(
+            f"{part}._target_ makes a {type(built).__name__}; wanted a {kind.__name__}: choose one "
+            f"with {part}=NAME"
+        )
 
 
 def _settle_width(model: DictConfig) -> None:
@@ -176,12 +212,18 @@ def usable_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device={name} cannot be used here; set device=auto or device=cpu"
+            f"device={name} cannot be used here; wanted one of {_devices()}: set device=auto or "
+            "device=cpu"
         ) from error
     return device
+
+
+def _devices() -> str:
+    """Names of the devices that there are."""
+    return ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
 
 
 def _set_threads(given: str | int, model: GCDModel, device: torch.device) -> None:

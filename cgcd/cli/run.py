@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cgcd.cli.messages import exit_code, log_lines
@@ -11,7 +12,7 @@ from cgcd.cli.messages import exit_code, log_lines
 
 def run(arguments: Sequence[str]) -> int:
     """Run one config, or a sweep with `-m`; everything after `cgcd run` as Hydra takes it."""
-    return exit_code(lambda: _run(arguments), "the same command goes on after the last stage")
+    return exit_code(lambda: _run(arguments), "the same command goes on from the last checkpoint")
 
 
 def execute(config: Any, chosen: Mapping[str, str]) -> int:
@@ -22,7 +23,6 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
             anything is written.
     """
     from cgcd.cli.folders import (
-        COUNTS_PICTURE,
         PICTURE,
         RESULTS,
         run_folder,
@@ -38,28 +38,41 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
     if stored is not None:  # needs neither torch nor Avalanche
         print(title)
         print(_table(stored))
+        if not (folder / PICTURE).is_file():  # the run was broken off between results and picture
+            _draw_pictures(stored, folder)
         print(_summary(stored))
         print("finished before; overwrite=true runs it anew")
         return 0
     from cgcd.cli.facts import place_facts
     from cgcd.cli.parts import Parts
     from cgcd.engine.cache import write_text
-    from cgcd.tracking.counts import draw_counts
-    from cgcd.tracking.curves import draw_curves
 
     parts = Parts.build(config, folder)
     take_folder(folder, _yaml(config), config.overwrite)
     print(title)
     result = parts.run(folder, {**place_facts(config), "model": parts.describe()}).to_json()
     write_text(folder / RESULTS, json.dumps(result, indent=1))  # also where no stage was left to do
-    draw_curves(result, folder / PICTURE)
-    if result.get("counts"):
-        draw_counts(result, folder / COUNTS_PICTURE)
+    _draw_pictures(result, folder)
     print(_summary(result))
+    if config.get("analysis"):
+        print(_analysis_line(result))
     print(f"results:     {folder}")
     if parts.tensorboard is not None:
         print(f"TensorBoard: tensorboard --logdir {config.runs_root}")
     return 0
+
+
+def _draw_pictures(result: Mapping[str, Any], folder: Path) -> None:
+    """Counts and curves of a finished run, each whole or not at all; the curves last."""
+    from cgcd.cli.folders import COUNTS_PICTURE, PICTURE
+    from cgcd.tracking.counts import draw_counts
+    from cgcd.tracking.curves import draw_curves
+
+    pictures = {COUNTS_PICTURE: draw_counts} if result.get("counts") else {}
+    for name, draw in {**pictures, PICTURE: draw_curves}.items():
+        temporary = folder / f".new-{name}"
+        draw(result, temporary)
+        temporary.replace(folder / name)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -89,6 +102,14 @@ def _summary(results: Mapping[str, Any]) -> str:
 
     summaries = {"online": stream_table.stream_summary, "single_stage": part_table.part_summary}
     return summaries.get(results.get("setting", ""), table.summary)(results)
+
+
+def _analysis_line(results: Mapping[str, Any]) -> str:
+    """What the analysis cost beside the run's own seconds."""
+    rows = results.get("windows", results["stages"])
+    costs = [row.get("seconds_analysis", 0.0) for row in rows]
+    whole = sum(row["seconds"] for row in rows)
+    return f"analysis:    {sum(costs):.1f} of {whole:.1f} s, at most {max(costs):.1f} s a stage"
 
 
 def _yaml(config: Any) -> str:

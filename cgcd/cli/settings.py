@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,11 +21,28 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
+_CORES = os.cpu_count() or 1
+_MOST_WORKERS = max(32, 4 * _CORES)  # each is a process of its own; more only wait for each other
+_MOST_THREADS = max(64, 4 * _CORES)
+
 _WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: _whole(v, 0), "a whole number >= 0"),
-    "torch_threads": (lambda v: v == "auto" or _whole(v, 1), "auto or a whole number >= 1"),
-    "num_workers": (lambda v: _whole(v, 0), "a whole number >= 0"),
+    "torch_threads": (
+        lambda v: v == "auto" or (_whole(v, 1) and v <= _MOST_THREADS),
+        f"auto or a whole number from 1 to {_MOST_THREADS}",
+    ),
+    "num_workers": (
+        lambda v: _whole(v, 0) and v <= _MOST_WORKERS,
+        f"a whole number from 0 to {_MOST_WORKERS} on a machine of {_CORES} cores",
+    ),
     "device": (lambda v: isinstance(v, str), "auto, cpu, cuda, cuda:1, ..."),
+    "deterministic": (lambda v: isinstance(v, bool), "true or false"),
+    "analysis": (lambda v: isinstance(v, bool), "true or false"),
+    "checkpoint_minutes": (
+        lambda v: v is None or (_number(v) and v > 0),
+        "minutes above 0, or null",
+    ),
+    "checkpoint_steps": (lambda v: v is None or _whole(v, 1), "a whole number >= 1, or null"),
     "baselines": (lambda v: isinstance(v, bool), "true or false"),
     "overwrite": (lambda v: isinstance(v, bool), "true or false"),
     "runs_root": (lambda v: isinstance(v, str) and bool(v), "a folder"),
@@ -54,9 +72,14 @@ def check_settings(
         InputError: for a newer schema, a key nobody reads, a value still to be given or of the
             wrong kind.
     """
-    if config.schema_version > SCHEMA_VERSION:
+    version = config.get("schema_version")
+    if not _whole(version, 1):
         raise InputError(
-            f"the config has schema_version={config.schema_version} and this cgcd reads up to "
+            f"schema_version={version} cannot be used; wanted a whole number >= 1: leave it out"
+        )
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"the config has schema_version={version} and this cgcd reads up to "
             f"{SCHEMA_VERSION}; use a newer cgcd"
         )
     own = _own_keys(name)

@@ -91,9 +91,11 @@ def lloyd(
         moved = torch.nonzero(labels != old_labels)[:, 0]
         if not len(moved):
             break
-        sums += _sums(points[moved], labels[moved], len(centers))
+        came = moved[labels[moved] >= num_pinned]  # a mean that never moves needs no sum
+        sums += _sums(points[came], labels[came], len(centers))
         if num_iterations > 1:
-            sums -= _sums(points[moved], old_labels[moved], len(centers))
+            left = moved[old_labels[moved] >= num_pinned]
+            sums -= _sums(points[left], old_labels[left], len(centers))
         means = (sums / counts.where(counts > 0, 1.0)[:, None]).to(points)
         stays = (counts == 0)[:, None]
         stays[:num_pinned] = True

@@ -1,5 +1,6 @@
 """The engine: Avalanche's template made stage-wise, the stage loop, checkpoints, seeding."""
 
+from cgcd.engine.analysis import StageAnalysis
 from cgcd.engine.baselines import Baselines
 from cgcd.engine.batch import Batch, StageOutputs
 from cgcd.engine.candidates import grid_candidates
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "RunResult",
     "SingleStageResult",
+    "StageAnalysis",
     "StageMetric",
     "StageOutputs",
     "StreamResult",

@@ -1,53 +1,46 @@
-"""Stage checkpoints: tensors as safetensors, everything else as JSON, whole or not at all.
+"""What a finished stage leaves in a run's `checkpoints` folder, and how a strategy takes it back.
 
-`checkpoints/stage_003/` holds `tensors.safetensors` (tail, heads, memory) and `state.json` (sizes,
-counters, metric history, checksum). `checkpoints/backbone.safetensors` holds the trunk and the tail
-the run started from, once. Nothing is ever pickled.
+`stage_003/` holds tail, heads, memory, counters and metric history, see `checkpoint_files`;
+`backbone.safetensors` the trunk and the tail the run started from, once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-import os
-import shutil
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cgcd.engine.baselines import Baselines
-from cgcd.engine.cache import write_tensors
-from cgcd.engine.evaluation import LossTerms, StageMetric, stage_metrics
+from cgcd.engine.cache import tensors_digest, write_whole
+from cgcd.engine.checkpoint_files import (
+    STATE,
+    TENSORS,
+    Checkpoint,
+    check_sum,
+    newest_whole,
+    part_of,
+    remove_checkpoint,
+    stage_folders,
+    stage_of,
+    sweep,
+    within_folders,
+    write_checkpoint,
+)
+from cgcd.engine.evaluation import stage_metrics
 from cgcd.engine.novelty import NoveltyMetrics
+from cgcd.engine.stored_plugins import load_plugins, plugin_states
 from cgcd.models import TailSnapshot
-from cgcd.vocabulary import SCHEMA_VERSION, InputError
+from cgcd.vocabulary import InputError
 
-log = logging.getLogger(__name__)
+_BACKBONE = "backbone.safetensors"
+START = "start.safetensors"
+"""The model after its warm-up, as long as stage 0 is under way."""
 
-_TENSORS, _STATE, _BACKBONE = "tensors.safetensors", "state.json", "backbone.safetensors"
-_STAGE_FOLDERS = "stage_[0-9][0-9][0-9]"
-_COUNTERS = ("stage_index", "num_base", "num_known")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One stored stage.
-
-    Attributes:
-        stage: its index.
-        state: content of `state.json`.
-        tensors: content of `tensors.safetensors`.
-    """
-
-    stage: int
-    state: dict[str, Any]
-    tensors: dict[str, Tensor]
+COUNTERS = ("stage_index", "num_base", "num_known")
 
 
 def save_stage(strategy: Any, folder: Path, extra: dict[str, Any]) -> None:
@@ -60,81 +53,59 @@ def save_stage(strategy: Any, folder: Path, extra: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if strategy.stage_index == 0 or not (folder / _BACKBONE).is_file():
-        write_tensors(folder / _BACKBONE, _start_of_run(strategy))
-    tensors = {
-        f"{part}.{name}": tensor
-        for part, module in strategy.state_modules().items()
-        for name, tensor in module.state_dict().items()
-    }
+        started = {n: t.detach().cpu().contiguous() for n, t in _start_of_run(strategy).items()}
+        write_whole(folder / _BACKBONE, {n: t.clone() for n, t in started.items()}, {})
+    tensors = part_tensors(strategy)
     for baselines in _baselines(strategy):
         tensors |= {f"baselines.{name}": t for name, t in baselines.tensors().items()}
     for novelty in _novelty(strategy):
         if strategy.stage_index == 0:  # no later stage changes them
             tensors |= {f"novelty.{name}": t for name, t in novelty.tensors().items()}
-    plugins: dict[str, dict[str, Any]] = {}
-    for name, plugin in _stateful(strategy).items():
-        kept = plugin.state_dict()
-        plugins[name] = {k: v for k, v in kept.items() if not isinstance(v, Tensor)}
-        tensors |= {f"{name}.{k}": v for k, v in kept.items() if isinstance(v, Tensor)}
+    plugins, kept = plugin_states(strategy)
+    state = {
+        "counters": {name: getattr(strategy, name) for name in COUNTERS},
+        "clock": dict(vars(strategy.clock)),
+        "metrics": {str(m): m.state_dict() for m in stage_metrics(strategy)},
+        "plugins": plugins,
+        "stock": strategy.stock.state_dict(),
+        "report": strategy.report,
+        **extra,
+    }
+    for logger in strategy.evaluator.loggers:
+        if hasattr(logger, "state_dict"):
+            logger.state_dict()  # writes out what it holds back: nobody shows this stage again
     final = folder / f"stage_{strategy.stage_index:03d}"
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{final.name}-"))
-    try:
-        write_tensors(temporary / _TENSORS, tensors)
-        state = {
-            "schema_version": SCHEMA_VERSION,
-            "sha256": hashlib.sha256((temporary / _TENSORS).read_bytes()).hexdigest(),
-            "counters": {name: getattr(strategy, name) for name in _COUNTERS},
-            "clock": dict(vars(strategy.clock)),
-            "metrics": {str(m): m.state_dict() for m in stage_metrics(strategy)},
-            "plugins": plugins,
-            "stock": strategy.stock.state_dict(),
-            "report": strategy.report,
-            **extra,
-        }
-        (temporary / _STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-        with (temporary / _STATE).open("rb") as file:
-            os.fsync(file.fileno())
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.replace(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    write_checkpoint(final, {**tensors, **kept}, state)
+    for path in within_folders(folder):
+        if stage_of(path) <= strategy.stage_index:
+            remove_checkpoint(path)
+    (folder / START).unlink(missing_ok=True)
 
 
-def own_plugins(strategy: Any) -> list[Any]:
-    """Plugins that were given to the strategy, without those that Avalanche or the engine add."""
-    added = ("EvaluationPlugin", "PeriodicEval", "Clock")
-    return [plugin for plugin in strategy.plugins if type(plugin).__name__ not in added]
+def part_tensors(strategy: Any) -> dict[str, Tensor]:
+    """What a stage changes, by `<part>.<name>`."""
+    return {
+        f"{part}.{name}": tensor
+        for part, module in strategy.state_modules().items()
+        for name, tensor in module.state_dict().items()
+    }
 
 
-def check_plugins(strategy: Any) -> list[str]:
-    """Names of plugins that cannot be stored.
+def discard_after(folder: Path, stage: int, keep_within: bool = False) -> None:
+    """Remove what a run that goes on after `stage` must not find: later stages, torn writes.
 
-    Raises:
-        InputError: if a plugin's state is more than tensors and plain data.
+    Args:
+        folder: the `checkpoints` folder.
+        stage: the last that counts, -1 for none.
+        keep_within: leave what is stored of the next stage under way.
     """
-    for name, plugin in _stateful(strategy).items():
-        try:
-            json.dumps({k: v for k, v in plugin.state_dict().items() if not isinstance(v, Tensor)})
-        except TypeError as error:
-            raise InputError(
-                f"the state of {name} cannot be stored ({error}); its state_dict must hold tensors "
-                "and plain data only"
-            ) from error
-    kept_here = (StageMetric, LossTerms)
-    for metric in strategy.evaluator.metrics:
-        if not isinstance(metric, kept_here):
-            log.warning("%s is not stored: after resuming it knows later stages only", metric)
-    return [type(p).__name__ for p in own_plugins(strategy) if not hasattr(p, "state_dict")]
-
-
-def discard_after(folder: Path, stage: int) -> None:
-    """Remove what a run that goes on after `stage` must not find: later stages, torn writes."""
-    for path in folder.glob(".stage_*"):
-        shutil.rmtree(path)
-    for path in folder.glob(_STAGE_FOLDERS):
-        if int(path.name[-3:]) > stage:
-            shutil.rmtree(path)
+    sweep(folder)
+    for path in stage_folders(folder):
+        if stage_of(path) > stage:
+            remove_checkpoint(path)
+    for path in within_folders(folder):
+        if not keep_within or stage_of(path) != stage + 1:
+            remove_checkpoint(path)
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -143,19 +114,7 @@ def latest(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: if a checkpoint was written by a newer version.
     """
-    for path in sorted(folder.glob(_STAGE_FOLDERS), reverse=True):
-        try:
-            state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-            if state["schema_version"] > SCHEMA_VERSION:
-                raise InputError(
-                    f"{path} has schema version {state['schema_version']} and this cgcd reads "
-                    f"up to {SCHEMA_VERSION}; continue it with the newer cgcd or set overwrite=true"
-                )
-            _check_sum(path, state)
-            return Checkpoint(int(path.name[-3:]), state, load_file(path / _TENSORS))
-        except (OSError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            log.warning("%s is damaged (%s); going back one stage", path, error)
-    return None
+    return newest_whole(reversed(stage_folders(folder)), "going back one stage")
 
 
 def restore(strategy: Any, checkpoint: Checkpoint, folder: Path) -> None:
@@ -169,13 +128,13 @@ def restore(strategy: Any, checkpoint: Checkpoint, folder: Path) -> None:
     Raises:
         InputError: if the tensors do not fit the model, or a file of the base stage is damaged.
     """
-    backbone, base = _read(folder / _BACKBONE), _base_tensors(folder, checkpoint)
+    backbone, base = _read_backbone(folder / _BACKBONE), _base_tensors(folder, checkpoint)
     try:
         strategy.model.backbone.load_state_dict(backbone)
         start = strategy.model.snapshot()
-        _load_parts(strategy, base)
+        load_parts(strategy, base)
         closed = strategy.model.snapshot()
-        _load_parts(strategy, checkpoint.tensors)
+        load_parts(strategy, checkpoint.tensors)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -183,24 +142,18 @@ def restore(strategy: Any, checkpoint: Checkpoint, folder: Path) -> None:
             "config it was made with or set overwrite=true"
         ) from error
     state = checkpoint.state
-    for name in _COUNTERS:
+    for name in COUNTERS:
         setattr(strategy, name, state["counters"][name])
     vars(strategy.clock).update(state["clock"])
     strategy.report = state["report"]
     if "stock" in state:
         strategy.stock.load_state_dict(state["stock"])
-    for name, plugin in _stateful(strategy).items():
-        if name not in state["plugins"]:
-            raise InputError(
-                f"the run in {folder.parent} was made without {name}; give the plugins it was made "
-                "with, or another folder"
-            )
-        plugin.load_state_dict({**state["plugins"][name], **_part(checkpoint.tensors, name)})
+    load_plugins(strategy, checkpoint)
     for metric in stage_metrics(strategy):
         if str(metric) in state["metrics"]:
             metric.load_state_dict(state["metrics"][str(metric)])
     for baselines in _baselines(strategy):
-        kept = _part(checkpoint.tensors, "baselines")
+        kept = part_of(checkpoint.tensors, "baselines")
         if not kept:
             raise InputError(
                 f"the run in {folder.parent} was made without baselines; leave them out or give "
@@ -208,7 +161,7 @@ def restore(strategy: Any, checkpoint: Checkpoint, folder: Path) -> None:
             )
         baselines.restore(start, closed, kept)
     for novelty in _novelty(strategy):
-        kept = _part(base, "novelty")
+        kept = part_of(base, "novelty")
         if not kept:
             raise InputError(
                 f"the run in {folder.parent} was made without outliers; leave them out or give "
@@ -231,26 +184,25 @@ def _base_tensors(folder: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
     if checkpoint.stage == 0:
         return checkpoint.tensors
     path = folder / "stage_000"
-    tensors = _read(path / _TENSORS)
+    tensors = _read(path / TENSORS)
     try:
-        _check_sum(path, json.loads((path / _STATE).read_text(encoding="utf-8")))
+        check_sum(path, json.loads((path / STATE).read_text(encoding="utf-8")))
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}); start anew with overwrite=true") from error
     return tensors
 
 
-def _check_sum(path: Path, state: dict[str, Any]) -> None:
-    if hashlib.sha256((path / _TENSORS).read_bytes()).hexdigest() != state["sha256"]:
-        raise OSError("checksum differs")
-
-
-def _stateful(strategy: Any) -> dict[str, Any]:
-    plugins = own_plugins(strategy)
-    return {
-        f"plugin{i}.{type(plugin).__name__}": plugin
-        for i, plugin in enumerate(plugins)
-        if hasattr(plugin, "state_dict")
-    }
+def _read_backbone(path: Path) -> dict[str, Tensor]:
+    """The trunk; a file of before there were checksums in it is taken as it is."""
+    tensors = _read(path)
+    with safe_open(path, "pt") as file:
+        stated = (file.metadata() or {}).get("sha256")
+    if stated is not None and stated != tensors_digest(tensors):
+        raise InputError(
+            f"{path} is damaged (checksum differs) and the run cannot go on without it; put a copy "
+            "back, or start it anew with overwrite=true"
+        )
+    return tensors
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -263,14 +215,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _load_parts(strategy: Any, tensors: dict[str, Tensor]) -> None:
+def load_parts(strategy: Any, tensors: dict[str, Tensor]) -> None:
     for part, module in strategy.state_modules().items():
-        module.load_state_dict(_part(tensors, part))
-
-
-def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    prefix = f"{part}."
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        module.load_state_dict(part_of(tensors, part))
 
 
 def _baselines(strategy: Any) -> list[Baselines]:

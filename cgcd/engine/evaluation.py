@@ -219,6 +219,16 @@ class LossTerms(PluginMetric):
         self.reset()
         return values
 
+    def state_dict(self) -> dict[str, Any]:
+        """Steps that were not shown yet."""
+        table = [] if not self._terms else torch.cat([t.float() for t in self._terms]).tolist()
+        return {"names": list(self._names), "steps": list(self._steps), "terms": table}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._names = tuple(state["names"])
+        self._steps = [(int(step), float(lr)) for step, lr in state["steps"]]
+        self._terms = [torch.tensor(state["terms"])] if state["terms"] else []
+
     def __str__(self) -> str:
         return "LossTerms"
 

@@ -56,6 +56,10 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         draw: seed, stage and phase of the run; the epoch is set by `epoch`.
         order: which rows an epoch holds, and in which order.
         drop_last: leave an incomplete last batch out; one of a single row is always left out.
+
+    Attributes:
+        epoch: whose batches come.
+        skip: so many of them are left out at its beginning; the others stay what they are.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         self.labels, self.batch_size, self.draw, self.order = labels, batch_size, draw, order
         self.smallest = batch_size if drop_last else min(2, batch_size)
         self.epoch = 0
+        self.skip = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         for rows, repeats in self.arrays():
@@ -81,7 +86,8 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         """The same batches as rows (B,) and how often each came before in this epoch, (B,)."""
         rows = self._rows()
         repeats = _repeats(rows)
-        for start in range(0, len(rows) - self.smallest + 1, self.batch_size):
+        starts = range(0, len(rows) - self.smallest + 1, self.batch_size)
+        for start in starts[self.skip :]:
             part = slice(start, start + self.batch_size)
             yield rows[part], repeats[part]
 

@@ -10,13 +10,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cgcd.engine.analysis import timed_analysis
 from cgcd.engine.cache import write_text
 from cgcd.engine.checkpoint import save_stage
+from cgcd.engine.costs import describe_run, log_costs, log_number
 from cgcd.engine.evaluation import DiscoveryMetrics, stage_metrics
 from cgcd.engine.predictions import predictions_csv
 from cgcd.engine.results import RESULTS, RunResult
 from cgcd.engine.resume import identity, resume
 from cgcd.engine.single_stage import run_single_stage
+from cgcd.engine.stage_keeper import MINUTES, StageKeeper, spent_before
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.stream import run_stream
 from cgcd.engine.tables import metrics_csv, skipped_csv
@@ -42,13 +45,16 @@ def run_stages(
     *,
     facts: Mapping[str, Any] | None = None,
     on_stage: Callable[[Mapping[str, float]], None] | None = None,
+    checkpoint_minutes: float | None = MINUTES,
+    checkpoint_steps: int | None = None,
 ) -> RunResult:
     """Train a strategy stage by stage and evaluate it on all classes so far after each.
 
     With a folder every stage leaves a checkpoint, `metrics.csv`, `results.json` and the
-    predictions, and the same call goes on after the last whole stage. The weights that go on are
-    the last ones. An on-line scenario is trained on once, then answered, see `run_stream`; one of a
-    single stage is measured in two parts, see `run_single_stage`.
+    predictions, a stage under way a checkpoint every few minutes, and the same call goes on from
+    the last one. The weights that go on are the last ones. An on-line scenario is trained on once,
+    then answered, see `run_stream`; one of a single stage is measured in two parts, see
+    `run_single_stage`.
 
     Args:
         strategy: fresh; a stored state is put into it.
@@ -57,6 +63,8 @@ def run_stages(
         facts: plain data to keep in `results.json`.
         on_stage: called with each finished stage's row, stored ones first; on a stream with each
             window's.
+        checkpoint_minutes: between two checkpoints of the stage under way; None for none by time.
+        checkpoint_steps: optimizer steps between two; None for none by number.
 
     Raises:
         InputError: if the folder is in use, or holds a run with another stream, strategy or seed;
@@ -80,17 +88,21 @@ def run_stages(
     if folder is None:
         return _run(strategy, scenario, None, known, on_stage)
     folder = Path(folder)
+    keeper = StageKeeper(folder / "checkpoints", checkpoint_minutes, checkpoint_steps)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         with lock.acquire(timeout=0):
             if scenario.description.get("skipped"):
                 write_text(folder / "skipped.csv", skipped_csv(scenario.description["skipped"]))
+            strategy.keeper = keeper
             return _run(strategy, scenario, folder, known, on_stage)
     except Timeout as error:
         raise InputError(
             f"{folder} is in use by another run; wait for it or give another runs_root"
         ) from error
+    finally:
+        strategy.keeper = None
 
 
 def check_setting(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> None:
@@ -119,20 +131,32 @@ def _run_stages(
     for stored in rows:
         if on_stage is not None:
             on_stage(stored)
+    describe_run(strategy, facts)
     is_watched = strategy.eval_every >= 0 and "valid" in scenario.streams
     watched = [scenario.valid_stream] if is_watched else None
     for stage in scenario.train_stream[len(rows) :]:
         started = time.perf_counter()
         strategy.train(stage, watched)
+        trained = time.perf_counter()
         strategy.eval(scenario.test_stream[: len(rows) + 1])
+        evaluated = time.perf_counter()
         row: dict[str, float] = {"stage": len(rows)}
         for metric in stage_metrics(strategy):
             row |= metric.row
-        row["seconds"] = round(time.perf_counter() - started, 3)
+        row |= timed_analysis(strategy, scenario, folder, row=row)
+        row["seconds"] = round(time.perf_counter() - started + spent_before(strategy), 3)
         rows.append(row)
         result = RunResult(rows, {**facts, **strategy.report})
+        seconds = {
+            "train": trained - started,
+            "evaluate": evaluated - trained,
+            "analysis": row.get("seconds_analysis", 0.0),
+        }
+        log_costs(strategy, stage, seconds, result.headline)  # once stored, no stage is shown again
+        storing = time.perf_counter()
         if folder is not None:
             _store(strategy, scenario, folder, result)
+            log_number(strategy, "seconds/checkpoint", time.perf_counter() - storing)
         if on_stage is not None:
             on_stage(row)
     result = RunResult(rows, {**facts, **strategy.report})

@@ -15,6 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cgcd.vocabulary import InputError
 
+_SCHEDULE = ("last_epoch", "_step_count", "_last_lr")
+"""What the steps of a scheduler change."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WarmedCosine:
@@ -92,6 +95,21 @@ class Recipe:
             raise InputError(
                 "a recipe's optimizer is no partial; add _partial_: true beside _target_"
             )
+        for name in ("lr", "momentum", "weight_decay"):
+            given = self.optimizer.keywords.get(name, 0)
+            if isinstance(given, int | float) and not 0 <= given < math.inf:
+                raise InputError(f"a recipe's optimizer has {name}={given}; wanted 0 or more")
+        try:
+            self.optimizer([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a recipe's optimizer cannot be made: {error}") from error
+        if not 0 <= self.floor <= 1:
+            raise InputError(f"a recipe's floor is {self.floor}; wanted a share from 0 to 1")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise InputError(
+                f"a recipe's clip_norm is {self.clip_norm}; wanted a number above 0, or null for "
+                "no clipping"
+            )
 
     def factor(self, epoch: int, lr: float = 1.0) -> float:
         """Learning rate of `epoch` (from 0) as a fraction of the group's own rate `lr`."""
@@ -135,6 +153,19 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
 
 
+def check_same_class(base: Any, continual: Any) -> None:
+    """Refuse recipes of two optimizer classes, for one object lives through all stages.
+
+    Raises:
+        InputError: naming both.
+    """
+    if continual is not base:
+        raise InputError(
+            f"the base recipe uses {base.__name__} and the continual one "
+            f"{continual.__name__}; use the same optimizer class in both"
+        )
+
+
 class StagedOptimizer:
     """One optimizer for the whole run that every stage finds as new.
 
@@ -158,11 +189,7 @@ class StagedOptimizer:
 
     def begin(self, model: nn.Module, recipe: Recipe) -> None:
         """Make optimizer and schedule those of a new stage."""
-        if recipe.optimizer.func is not type(self.optimizer):
-            raise InputError(
-                f"the base recipe uses {type(self.optimizer).__name__} and the continual one "
-                f"{recipe.optimizer.func.__name__}; use the same optimizer class in both"
-            )
+        check_same_class(type(self.optimizer), recipe.optimizer.func)
         self.optimizer.state.clear()
         parameters = dict(model.named_parameters())
         settings = recipe.optimizer([nn.Parameter(torch.zeros(1))]).defaults
@@ -176,6 +203,45 @@ class StagedOptimizer:
             self.optimizer,
             [partial(recipe.factor, lr=g["lr"]) for g in self.optimizer.param_groups],
         )
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What steps have changed: plain data, and tensors by `<place>.<name>`."""
+        stored = self.optimizer.state_dict()
+        plain: dict[str, Any] = {
+            "groups": [
+                {k: v for k, v in group.items() if isinstance(v, bool | int | float | None)}
+                for group in stored["param_groups"]
+            ],
+            "state": {},
+            "schedule": {},
+        }
+        tensors: dict[str, Tensor] = {}
+        for place, values in stored["state"].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    tensors[f"{place}.{name}"] = value
+                else:
+                    plain["state"].setdefault(str(place), {})[name] = value
+        if self.scheduler is not None:
+            plain["schedule"] = {name: vars(self.scheduler)[name] for name in _SCHEDULE}
+        return plain, tensors
+
+    def load(
+        self, model: nn.Module, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> None:
+        """Put back what `state` gave, after `begin` and with the parameters of `model`."""
+        parameters = dict(model.named_parameters())
+        for group, names in zip(self.optimizer.param_groups, self._names, strict=True):
+            group["params"] = [parameters[name] for name in names]
+        state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in plain["state"].items()}
+        for key, tensor in tensors.items():
+            place, _, name = key.partition(".")
+            state.setdefault(int(place), {})[name] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        merged = [{**own, **kept} for own, kept in zip(groups, plain["groups"], strict=True)]
+        self.optimizer.load_state_dict({"state": state, "param_groups": merged})
+        if self.scheduler is not None:
+            vars(self.scheduler).update(plain["schedule"])
 
     def clip(self, recipe: Recipe) -> None:
         """Clip the gradient norm where the recipe asks for it."""

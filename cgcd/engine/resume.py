@@ -1,4 +1,4 @@
-"""Going on where a run stopped: what it must share with the new one, and its last whole stage."""
+"""Going on where a run stopped: what it must share with the new one, and where that was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cgcd.engine.checkpoint import Checkpoint, check_plugins, discard_after, latest, restore
+from cgcd.engine.cache import sweep_temporary
+from cgcd.engine.checkpoint import discard_after, latest, restore
+from cgcd.engine.checkpoint_files import Checkpoint
+from cgcd.engine.stored_plugins import check_plugins
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.stages import DiscoveryScenario
 from cgcd.vocabulary import InputError
@@ -21,28 +24,35 @@ _GROWING = (".directions", ".rows")  # parameters with a row a class, or several
 def resume(
     strategy: DiscoveryStrategy, scenario: DiscoveryScenario, checkpoints: Path
 ) -> list[Mapping[str, float]]:
-    """Rows of the stages that need not be trained again; the strategy is put behind them."""
+    """Rows of the stages that need not be trained again; the strategy is put behind them.
+
+    Where the next stage is stored under way, its training goes on from there.
+    """
+    own, keeper = identity(strategy, scenario), strategy.keeper
     found = latest(checkpoints) if checkpoints.is_dir() else None
-    if found is not None:
-        _check_identity(found, strategy, scenario, checkpoints.parent)
+    stage = -1 if found is None else found.stage
+    within = None if keeper is None else keeper.find(stage + 1, own)
+    for stored in (found, within):
+        if stored is not None:
+            _check_identity(stored, own, checkpoints.parent)
     stateless = check_plugins(strategy)
     if stateless:
         log.warning(
             "%s has no state_dict, so this run starts at stage 0 whenever it is started",
             ", ".join(stateless),
         )
-        found = None
+        found = strategy.keeper = None
+        stage = -1
     if found is not None:
         restore(strategy, found, checkpoints)
         log.info("going on after stage %d", found.stage)
-    discard_after(checkpoints, -1 if found is None else found.stage)
+    sweep_temporary(checkpoints.parent)
+    discard_after(checkpoints, stage, keep_within=strategy.keeper is not None)
     return [] if found is None else list(found.state["rows"])
 
 
-def _check_identity(
-    found: Checkpoint, strategy: DiscoveryStrategy, scenario: DiscoveryScenario, folder: Path
-) -> None:
-    stored, own = found.state["identity"], identity(strategy, scenario)
+def _check_identity(found: Checkpoint, own: Mapping[str, Any], folder: Path) -> None:
+    stored = found.state["identity"]
     for what, value in own.items():
         if stored.get(what) != value:
             raise InputError(

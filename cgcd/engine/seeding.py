@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -153,6 +153,37 @@ def sample_randomness(draw: Draw, sample_id: int) -> Iterator[Callable[[int], No
         random.setstate(python)
         np.random.set_bit_generator(legacy)
         torch.set_rng_state(own)
+
+
+def generator_states() -> dict[str, torch.Tensor]:
+    """States of the global generators of torch, numpy and Python, as tensors by name."""
+    _, words, waiting = random.getstate()
+    _, key, place, has_gauss, gauss = np.random.get_state()  # type: ignore[misc]
+    numbers = [int(place), int(has_gauss), *(int(word) for word in key)]
+    states = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.tensor(numbers),
+        "numpy_gauss": torch.tensor(gauss, dtype=torch.float64),
+        "python": torch.tensor(words),
+        "python_gauss": torch.tensor([] if waiting is None else [waiting], dtype=torch.float64),
+    }
+    if torch.cuda.is_initialized():
+        states |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def set_generator_states(states: Mapping[str, torch.Tensor]) -> None:
+    """Put back what `generator_states` gave; those of devices that are not here are left out."""
+    torch.set_rng_state(states["torch"])
+    place, has_gauss, *key = states["numpy"].tolist()
+    keys = np.array(key, dtype=np.uint32)
+    np.random.set_state(("MT19937", keys, place, has_gauss, float(states["numpy_gauss"])))
+    waiting = states["python_gauss"].tolist()
+    random.setstate((3, tuple(states["python"].tolist()), waiting[0] if waiting else None))
+    if torch.cuda.is_initialized():
+        for device in range(torch.cuda.device_count()):
+            if f"cuda{device}" in states:
+                torch.cuda.set_rng_state(states[f"cuda{device}"], device)
 
 
 @contextmanager

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cgcd.engine.analysis import timed_analysis
 from cgcd.engine.cache import write_text
 from cgcd.engine.checkpoint import save_stage
+from cgcd.engine.costs import describe_run, log_costs
 from cgcd.engine.evaluation import DiscoveryMetrics, stage_metrics
 from cgcd.engine.predictions import predictions_csv
 from cgcd.engine.results import RESULTS, SingleStageResult
 from cgcd.engine.resume import identity, resume
+from cgcd.engine.stage_keeper import spent_before
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.tables import metrics_csv
 from cgcd.stages import SingleStageScenario
@@ -35,7 +38,7 @@ def run_single_stage(
 
     With a folder it leaves a checkpoint, `predictions/unlabeled.csv`, `predictions/test.csv`,
     `metrics.csv` and `results.json`, and the same call gives a finished run's row without training;
-    a broken one is trained anew.
+    a broken one goes on from its last checkpoint.
 
     Args:
         strategy: fresh; a stored state is put into it.
@@ -46,18 +49,29 @@ def run_single_stage(
     """
     rows = [] if folder is None else resume(strategy, scenario, folder / "checkpoints")
     predictions: dict[str, str] = {}
+    describe_run(strategy, {**facts, **_facts(scenario)})
     if not rows:
         started = time.perf_counter()
-        strategy.train(scenario.train_stream[0].train())
+        stage = scenario.train_stream[0]
+        strategy.train(stage.train())
+        trained = time.perf_counter()
         row: dict[str, float] = {"stage": 0}
+        analysis = 0.0
         for part, stream in scenario.parts.items():
             strategy.eval(stream)
             for metric in stage_metrics(strategy):
                 row |= {_named(part, key): value for key, value in metric.row.items()}
                 if isinstance(metric, DiscoveryMetrics):
                     predictions[part] = predictions_csv(metric, scenario, strategy.num_base)
-        row["seconds"] = round(time.perf_counter() - started, 3)
+            spent = timed_analysis(strategy, scenario, folder, part, row)
+            analysis += spent.get("seconds_analysis", 0.0)
+            if spent:
+                row["seconds_analysis"] = round(analysis, 3)
+        row["seconds"] = round(time.perf_counter() - started + spent_before(strategy), 3)
         rows = [row]
+        evaluated = time.perf_counter() - trained - analysis
+        seconds = {"train": trained - started, "evaluate": evaluated, "analysis": analysis}
+        log_costs(strategy, stage, seconds, row.get("unlabeled/accuracy/all"))
     result = SingleStageResult(rows, {**facts, **_facts(scenario), **strategy.report})
     if folder is not None:
         for part, text in predictions.items():

@@ -18,9 +18,16 @@ from cgcd.discovery import DEFAULT_ESTIMATOR
 from cgcd.engine.batch import Batch, StageOutputs, UnlabeledAware
 from cgcd.engine.counting import NovelCounter, estimated
 from cgcd.engine.evaluation import discovery_evaluator
+from cgcd.engine.finite import FiniteLoss
 from cgcd.engine.loading import shuffled
-from cgcd.engine.optimization import Recipe, StagedOptimizer, parameter_groups
+from cgcd.engine.optimization import (
+    Recipe,
+    StagedOptimizer,
+    check_same_class,
+    parameter_groups,
+)
 from cgcd.engine.seeding import torch_generator
+from cgcd.engine.stage_keeper import StageKeeper
 from cgcd.engine.stock import StockLabels, supervised_recipe
 from cgcd.engine.stock_plugins import check_stock_plugins
 from cgcd.engine.template import StageTemplate
@@ -42,6 +49,8 @@ class DiscoveryStrategy(StageTemplate):
         num_base: classes labeled at stage 0; at a mixed stage 0 known before `begin_stage`.
         num_known: classes met before the stage: rows of the head before `begin_stage`, at a mixed
             stage 0 the labeled classes, so rows 0 .. num_known - 1 are the known ones.
+        keeper: stores the stage under way, where `run_stages` runs in a folder. A method keeps
+            the generators that its steps draw from as attributes; these are stored too.
         supervised: this is a stage after stage 0 of a stock benchmark whose labels are used.
 
     Args:
@@ -89,6 +98,7 @@ class DiscoveryStrategy(StageTemplate):
         evaluator: EvaluationPlugin | None = None,
         eval_every: int = -1,
     ) -> None:
+        self.keeper: StageKeeper | None = None
         self.stock = StockLabels(stock_labels)
         if stock_labels == "use" and (
             type(self).supervised_losses is DiscoveryStrategy.supervised_losses
@@ -102,6 +112,8 @@ class DiscoveryStrategy(StageTemplate):
             raise InputError(
                 f"num_novel is {num_novel!r}; wanted 'given', 'estimate' or a number of at least 1"
             )
+        if num_workers < 0:
+            raise InputError(f"num_workers is {num_workers}; wanted 0 or more processes")
         if eval_batch_size < 1:
             raise InputError(f"eval_batch_size is {eval_batch_size}; wanted at least 1")
         foreign = [plugin for plugin in plugins or () if not isinstance(plugin, BasePlugin)]
@@ -109,6 +121,7 @@ class DiscoveryStrategy(StageTemplate):
             raise InputError(f"plugins holds {foreign[0]!r}; wanted Avalanche plugins")
         if seed < 0:
             raise InputError(f"seed is {seed}; wanted a whole number >= 0")
+        check_same_class(base.optimizer.func, continual.optimizer.func)
         self.staged = StagedOptimizer(model, base, self.parameter_groups(model))
         super().__init__(
             model=model,
@@ -135,6 +148,7 @@ class DiscoveryStrategy(StageTemplate):
         self.num_base = 0
         self.num_known = 0
         self.terms: dict[str, Tensor] = {}
+        self.finite = FiniteLoss()
         self.report: dict[str, Any] = check_stock_plugins(self.plugins, self.device)
         self._mb_ids: Tensor | None = None
         self._mb_views: Tensor | None = None

@@ -23,10 +23,12 @@ from torch.utils.data import DataLoader, Sampler
 from cgcd.engine.baselines import Baselines, UntrainedLeader
 from cgcd.engine.cache import read_whole, write_text, write_whole
 from cgcd.engine.checkpoint import save_stage
+from cgcd.engine.costs import describe_run, log_end
 from cgcd.engine.evaluation import stage_metrics
 from cgcd.engine.online import OnlineStrategy, packed
 from cgcd.engine.results import RESULTS, StreamResult
 from cgcd.engine.resume import identity, resume
+from cgcd.engine.stream_analysis import StreamAnswers, timed_stream_analysis
 from cgcd.engine.tables import csv_text, metrics_csv
 from cgcd.engine.tensor_loading import pass_tensors
 from cgcd.memory import HashCodebook
@@ -60,10 +62,12 @@ def run_stream(
         on_window: called with each window's row, stored ones first.
     """
     if folder is None:
+        describe_run(strategy, facts)
         strategy.train(scenario.train_stream[0].train())
         stored: list[_Window] = []
     else:
         checkpoints = folder / "checkpoints"
+        describe_run(strategy, facts)
         if not resume(strategy, scenario, checkpoints):
             shutil.rmtree(checkpoints / "stream", ignore_errors=True)
             strategy.train(scenario.train_stream[0].train())
@@ -79,6 +83,15 @@ def run_stream(
         _log(strategy, stream, row)
         if on_window is not None:
             on_window(row)
+    spent = timed_stream_analysis(
+        strategy,
+        scenario,
+        folder,
+        StreamAnswers(stream.ids, stream.truth, stream.is_new, stream.distance),
+        [int(row["stream/seen"]) for row in stream.rows],
+        stream.book.num_known,
+    )
+    stream.rows[-1] |= spent
     facts = {
         **facts,
         "setting": scenario.setting,
@@ -89,6 +102,8 @@ def run_stream(
         **strategy.report,
     }
     result = StreamResult(stream.rows, facts)
+    seconds = {f"seconds/{name.removeprefix('seconds_')}": s for name, s in spent.items()}
+    log_end(strategy, 1, seconds, result.headline)
     if folder is not None:
         write_text(folder / "predictions" / "stream.csv", _predictions_csv(stream))
         write_text(folder / "metrics.csv", metrics_csv(result.rows))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+
+from cgcd.tracking.cells import csv_text as csv_text
+from cgcd.tracking.cells import guarded as guarded
 
 PARTS = ("unlabeled/", "test/")
 """Fronts of the numbers of a part of a single stage."""
@@ -35,17 +37,3 @@ def metrics_csv(rows: Sequence[Mapping[str, float]]) -> str:
 def skipped_csv(skipped: Iterable[Sequence[str]]) -> str:
     """What a scenario leaves out: [path, reason] each."""
     return csv_text([("path", "reason"), *skipped])
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV, texts guarded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in row])
-    return text.getvalue()
-
-
-def guarded(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

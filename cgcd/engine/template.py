@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,9 +31,12 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
     `DiscoveryStrategy` is the constructor, those places and the help for them.
     """
 
+    _own_loader: Any
+
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """Train on a stage, or on several in order; see Avalanche."""
-        with isolated_randomness(self.seed, self.stage_index + 1, "stage"):
+        kept = nullcontext() if self.keeper is None else self.keeper.stage(self)
+        with isolated_randomness(self.seed, self.stage_index + 1, "stage"), kept:
             return super().train(
                 experiences, [] if eval_streams is None else eval_streams, **kwargs
             )
@@ -61,9 +65,29 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
             self.report["stock_labels"] = self.stock_labels
         self.experience = experience.train()
         self.supervised = is_stock and self.stage_index > 0 and self.stock.shows(experience)
+        self.finite.begin(self.stage_index, self._recipe_name)
         self.train_mb_size = self.recipe.batch_size
         self.train_epochs = self.recipe.epochs if self.takes_steps else 0
         super()._before_training_exp(**kwargs)
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        """The epochs of a stage, from where a broken run was."""
+        if self.keeper is not None:
+            self.keeper.begin(self)
+        while self.epoch < self.train_epochs:
+            self._before_training_epoch(**kwargs)
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+            if self.keeper is not None:
+                self.keeper.after_epoch(self)
+
+    @property
+    def reads_own_batches(self) -> bool:
+        """No plugin has put a loader in the place of ours."""
+        return self.dataloader is self._own_loader
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         if not isinstance(self.experience, Stage):
@@ -72,6 +96,8 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         super()._before_eval_exp(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
+        if self.takes_steps:
+            self.finite.check_weights(self.model, self.clock.train_exp_iterations)
         self.model.eval()
         self.end_stage(self.experience)
         if self.counter is not None:
@@ -102,10 +128,10 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         )
         vectors = training_tensors(data, self.batches)
         if vectors is not None:
-            self.dataloader = vectors
+            self.dataloader = self._own_loader = vectors
             return
         workers = self.num_workers if num_workers is None else num_workers
-        self.dataloader = DataLoader(
+        self.dataloader = self._own_loader = DataLoader(
             DrawnViews(data, draw),
             batch_sampler=self.batches,
             num_workers=workers,
@@ -157,6 +183,8 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         if self.stage_index > 0 or recipe is None:
             return
         if recipe.even_if_pretrained or not self.model.backbone.pretrained:
+            if self.keeper is not None and self.keeper.take_start(self):
+                return
             self.report["warm_up"] = warm_up(
                 self.model,
                 self.adapted_dataset,
@@ -165,6 +193,8 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
                 device=self.device,
                 num_workers=self.num_workers,
             )
+            if self.keeper is not None:
+                self.keeper.keep_start(self)
 
     def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
         """Nothing grows outside `begin_stage`, so an evaluation cannot change the head."""
@@ -176,10 +206,13 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
 
     def training_epoch(self, **kwargs: Any) -> None:
         """One pass; also what a plugin's own loader reads gets this epoch's views."""
+        if self.keeper is not None:
+            self.keeper.enter_epoch(self)
         with drawing(replace(self.batches.draw, epoch=self.epoch)):
             super().training_epoch(**kwargs)
 
     def _after_training_epoch(self, **kwargs: Any) -> None:
+        self.finite.check()
         self.epoch += 1
         if self.recipe.schedule != "constant":  # a plugin may set the rate
             self.staged.scheduler.step()
@@ -213,7 +246,13 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         terms = (self.supervised_losses if self.supervised else self.losses)(self.batch)
         loss = self.recipe.total(terms)
         self.terms = {name: term.detach() for name, term in terms.items()}
+        self.finite.see(self.terms, loss, self.clock.train_exp_iterations)
         return loss
+
+    def _after_training_iteration(self, **kwargs: Any) -> None:
+        super()._after_training_iteration(**kwargs)
+        if self.keeper is not None:
+            self.keeper.after_step(self)
 
     def optimizer_step(self) -> None:
         self.staged.clip(self.recipe)

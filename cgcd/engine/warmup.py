@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cgcd.engine.cache import cache_folder, write_tensors
+from cgcd.engine.cache import cache_folder, read_whole, write_whole
+from cgcd.engine.finite import check_weights
 from cgcd.engine.loading import DrawnViews, EpochBatches
 from cgcd.engine.seeding import Draw, isolated_randomness
 from cgcd.losses import cosine_cross_entropy, info_nce, supervised_contrastive
@@ -72,6 +71,12 @@ class WarmUp:
                 f"warm_up has steps={self.steps} and batch_size={self.batch_size}; wanted at least "
                 "1 and 2 (strategy.warm_up=null turns it off)"
             )
+        for name, least in (("lr", 0.0), ("weight_decay", 0.0), ("temperature", 1e-6)):
+            if not least <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"warm_up has {name}={getattr(self, name)}; wanted a number of at least "
+                    f"{least:g}"
+                )
         if self.weights.keys() != set(_TERMS):
             raise InputError(
                 f"warm_up.weights names {sorted(self.weights)}; wanted exactly {sorted(_TERMS)}, "
@@ -111,27 +116,30 @@ def warm_up(
         path = cache_folder() / "warm_up" / f"{key}.safetensors"
     stored = None if path is None else _cached(path)
     if stored is not None:
-        model.load_state_dict(stored)
+        tensors, loss = stored
+        model.load_state_dict(tensors)
         seconds = time.perf_counter() - started
         log.info("warm-up: taken from the cache")
-        return {"steps": recipe.steps, "seconds": seconds, "cached": True}
+        return {"steps": recipe.steps, "seconds": seconds, "loss": loss, "cached": True}
     with isolated_randomness(seed, "warm_up"):  # what follows is the same after a cache hit
         loss = _train(model, dataset, recipe, seed, device, num_workers)
     if path is not None:
-        write_tensors(path, model.state_dict())
+        tensors = {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}
+        write_whole(path, tensors, {"loss": repr(loss)})
     seconds = time.perf_counter() - started
     log.info("warm-up: %d steps on labeled samples, loss %.3f, %.1f s", recipe.steps, loss, seconds)
     return {"steps": recipe.steps, "seconds": seconds, "loss": loss, "cached": False}
 
 
-def _cached(path: Path) -> dict[str, Tensor] | None:
+def _cached(path: Path) -> tuple[dict[str, Tensor], float] | None:
+    """The stored model and the last loss."""
     if not path.is_file():
         return None
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        log.warning("%s is damaged (%s); warming up again", path, error)
+    found = read_whole(path)
+    if found is None or "loss" not in found[1]:
+        log.warning("%s is damaged; warming up again", path)
         return None
+    return found[0], float(found[1]["loss"])
 
 
 def _train(
@@ -147,12 +155,15 @@ def _train(
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.factor)
     try:
-        for views, labels in _batches(dataset, recipe, seed, workers):
+        for step, (views, labels) in enumerate(_batches(dataset, recipe, seed, workers)):
             loss = _loss(model, views.to(device), labels.to(device), recipe, num_labeled)
+            if device.type == "cpu" or step == recipe.steps - 1:  # elsewhere no step waits
+                _check_finite(loss, step, recipe)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             scheduler.step()
+        check_weights(model, f"warm-up, after step {recipe.steps}", _mend(recipe))
     finally:
         model.backbone.warming = False
         for name, parameter in model.named_parameters():
@@ -160,6 +171,18 @@ def _train(
             parameter.grad = None
         model.train()
     return float(loss.detach())
+
+
+def _check_finite(loss: Tensor, step: int, recipe: WarmUp) -> None:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise InputError(
+            f"warm-up, step {step}: the loss is {value}; wanted a finite number: {_mend(recipe)}"
+        )
+
+
+def _mend(recipe: WarmUp) -> str:
+    return f"lower strategy.warm_up.lr={recipe.lr:g}"
 
 
 def _loss(
@@ -212,7 +235,9 @@ def _digest(model: nn.Module, dataset: Any, recipe: WarmUp, seed: int, device: t
     digest.update(repr(model).encode())  # layers without weights: dropout, activations
     facts = {k: v for k, v in asdict(recipe).items() if k not in ("cache", "even_if_pretrained")}
     digest.update(
-        repr((facts, seed, torch.__version__, device.type, torch.get_num_threads())).encode()
+        repr(
+            ("whole", facts, seed, torch.__version__, device.type, torch.get_num_threads())
+        ).encode()
     )
     views = DrawnViews(dataset, Draw(seed=seed, stage=0, phase=1))
     for row in range(min(len(dataset), 8)):  # stands for the augmentation

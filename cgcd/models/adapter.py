@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cgcd.vocabulary import InputError
+
 
 class Adapter(nn.Module):
     """norm(z + W2 gelu(W1 z)) with z = norm(x), (B, D) to (B, D): only norm until it learns.
@@ -28,6 +30,11 @@ class Adapter(nn.Module):
 
     def __init__(self, dim: int, hidden: int = 512) -> None:
         super().__init__()
+        if dim < 1 or hidden < 1:
+            raise InputError(
+                f"an adapter's dim is {dim} and its hidden is {hidden}; wanted at least 1: set "
+                "model.backbone.hidden=512"
+            )
         self.dim = dim
         self.input_shape = (dim,)
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)

@@ -102,6 +102,10 @@ class ProjectionHead(nn.Sequential):
     def __init__(self, dim: int, hidden: int = 2048, out: int = 256, num_layers: int = 3) -> None:
         if num_layers < 1:
             raise ValueError(f"projection_layers is {num_layers}; wanted at least 1")
+        if hidden < 1 or out < 1:
+            raise ValueError(
+                f"projection_hidden is {hidden} and projection_dim is {out}; wanted at least 1"
+            )
         widths = [dim, *[hidden] * (num_layers - 1), out]
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):

@@ -11,14 +11,18 @@ from matplotlib.ticker import MaxNLocator
 
 
 def draw_counts(results: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG: for each stage, the estimator's curves over the numbers that were tried.
+    """Write the picture of `counts_figure`; the suffix of the path decides the format."""
+    counts_figure(results).savefig(path, dpi=110)
+
+
+def counts_figure(results: Mapping[str, Any]) -> Figure:
+    """For each stage, the estimator's curves over the numbers that were tried.
 
     A solid line stands at the estimate, a dashed one at the truth where there is one. Curves of
     other units share a panel, each drawn between its own least and largest value.
 
     Args:
         results: content of `results.json` with `counts`.
-        path: of the picture; its suffix decides the format.
     """
     counts = results["counts"]
     true = {int(row["stage"]): row.get("stage/num_novel_true") for row in results["stages"]}
@@ -42,4 +46,4 @@ def draw_counts(results: Mapping[str, Any], path: Path) -> None:
     panels[0].legend(fontsize=7)
     name = f"{results['strategy']} on {results['scenario']}, seed {results['seed']}"
     figure.suptitle(f"{name}: counted by {counts[-1]['estimator']}", fontsize=10)
-    figure.savefig(path, dpi=110)
+    return figure

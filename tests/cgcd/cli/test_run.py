@@ -139,7 +139,8 @@ def test_an_interrupted_run_goes_on_with_the_same_numbers(
         patch.setattr(Happy, "begin_stage", stop_in_stage_2)
         assert main(["run", *TINY]) == 130
     assert (
-        capsys.readouterr().err == "cgcd: stopped; the same command goes on after the last stage\n"
+        capsys.readouterr().err
+        == "cgcd: stopped; the same command goes on from the last checkpoint\n"
     )
     assert main(["run", *TINY]) == 0
     out = capsys.readouterr().out

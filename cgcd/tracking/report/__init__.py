@@ -1,0 +1,1 @@
+"""Reports: runs as HTML pages, as Markdown and as CSV, read from their folders; needs no torch."""
