@@ -301,7 +301,8 @@ def _check_finite(vectors: np.ndarray, ids: tuple[str, ...] | None, path: Path) 
     """Refuse what has no length in float32: nan, infinite and huge values."""
     bad, first = 0, -1
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        finite = (np.abs(vectors[start : start + _ROWS_AT_ONCE]) <= _LARGEST).all(1)
+        rows = vectors[start : start + _ROWS_AT_ONCE].astype(np.float32)  # the limit is no float16
+        finite = (np.abs(rows) <= _LARGEST).all(1)
         if not finite.all():
             first = start + int(np.argmin(finite)) if first < 0 else first
             bad += int((~finite).sum())
