@@ -16,6 +16,7 @@ from cgcd.vocabulary import InputError
 from scenarios.features import VectorView
 from scenarios.views import CenterView
 
+_LARGEST = 1e16  # as in files: the length of what is larger is no float32
 _IMAGE = "a PIL image, uint8 (H, W, 3), or a tensor under the evaluation transform"
 
 
@@ -79,6 +80,11 @@ class LiveInputs:
         if array.ndim not in (1, 2) or array.shape[-1] != width:
             raise InputError(
                 f"the vectors have the shape {array.shape}; wanted ({width},) or (N, {width})"
+            )
+        if not (np.abs(array) <= _LARGEST).all():  # also where one is nan
+            raise InputError(
+                f"an input holds nan or an infinite number, or one beyond {_LARGEST:g}; leave it "
+                "out or compute it again"
             )
         return torch.from_numpy(self.vector_view.prepared(array.reshape(-1, width)))
 

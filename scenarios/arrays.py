@@ -50,7 +50,7 @@ def read_npz(
     if not path.is_file():
         raise InputError(f"{path} is not a file; wanted an .npz with {_listed(required)}: {mend}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             there = list(file.files)
             wanted = [n for n in there if any(fnmatchcase(n, p) for p in (*required, *optional))]
             arrays = {name: file[name] for name in wanted}

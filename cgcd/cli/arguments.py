@@ -67,23 +67,24 @@ def _check(value: Any, key: str) -> None:
     made = _found(value[_TARGET]) if isinstance(value.get(_TARGET), str) else None
     hints, defaults = ({}, {}) if made is None else _signature(made)
     for name, inner in value.items():
-        place = f"{key}.{name}"
+        own = f"{key}.{name}"
         if name in hints:
-            _check_one(inner, hints[name], place, defaults.get(name))
+            _check_one(inner, hints[name], own, defaults.get(name))
         if made is not None and (name == "seed" or str(name).endswith("_seed")):
-            _check_seed(inner, place)
-        _check(inner, place)
+            _check_seed(inner, own)
+        _check(inner, own)
 
 
 def _check_one(value: Any, hint: Any, key: str, default: Any) -> None:
     if _fits(value, hint):
         return
     inner = _parts_hint(hint)
-    if inner is not None and isinstance(value, dict | list):
-        named = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, part in named:
-            place = f"{key}.{name}" if isinstance(value, dict) else f"{key}[{name}]"
-            _check_one(part, inner, place, None)
+    if inner is not None and isinstance(value, dict):
+        for name, part in value.items():
+            _check_one(part, inner, f"{key}.{name}", None)
+    if inner is not None and isinstance(value, list):
+        for place, part in enumerate(value):
+            _check_one(part, inner, f"{key}[{place}]", None)
     mend = ""
     if isinstance(default, int | float | str) and _fits(default, hint):
         mend = f": set {key}={value_text(default)}"
@@ -116,16 +117,16 @@ def _signature(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     makers = [made]
     if inspect.isclass(made):
         if "__dataclass_fields__" in vars(made):
-            return _hints(made), _defaults(made.__init__)
-        kinds = [kind for kind in made.__mro__ if "__init__" in vars(kind)]
-        makers = [kind.__init__ for kind in kinds if inspect.isfunction(kind.__init__)]
+            return _hints(made), _defaults(vars(made)["__init__"])
+        own = [vars(kind).get("__init__") for kind in made.__mro__]
+        makers = [maker for maker in own if inspect.isfunction(maker)]
     hints: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
     for maker in makers:
         hints = {**_hints(maker), **hints}
         defaults = {**_defaults(maker), **defaults}
-        kinds = inspect.signature(maker).parameters.values()
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in kinds):
+        taken = inspect.signature(maker).parameters.values()
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
             break
     return hints, defaults
 

@@ -109,11 +109,9 @@ def stored_results(
         stored = json.loads(path.read_text(encoding="utf-8"))
         version, finished = stored["schema_version"], all([stored[part] for part in parts])
         newer = version > SCHEMA_VERSION
-        for part in parts:
-            if isinstance(stored[part], list) and not all(
-                isinstance(r, dict) for r in stored[part]
-            ):
-                raise TypeError(f"{part} holds no rows")
+        rows = [row for part in parts if isinstance(stored[part], list) for row in stored[part]]
+        if not newer and not all(isinstance(row, dict) for row in rows):
+            raise TypeError("what should be rows is none")
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         log.warning("%s is damaged (%s); it is written again", path, error)
         return None

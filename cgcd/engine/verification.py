@@ -133,10 +133,10 @@ def _lines(path: Path) -> list[str]:
 
 def _largest(stored: Mapping[str, Any], found: Mapping[str, Any]) -> float:
     keys = {k for k in stored.keys() | found.keys() if not k.startswith(_COUNTS) and k != "stage"}
-    values = [(stored.get(k), found.get(k)) for k in keys]
-    if not all(isinstance(v, int | float) for pair in values for v in pair):
+    numbers = (int, float)
+    if not all(isinstance(row.get(k), numbers) for k in keys for row in (stored, found)):
         return float("inf")  # a number that only one of the two has
-    return max((abs(a - b) for a, b in values), default=0.0)
+    return max((abs(stored[k] - found[k]) for k in keys), default=0.0)
 
 
 def _checkpoint(run: Path, stage: int) -> Path:
