@@ -16,7 +16,8 @@ OBJECTS = np.array([{"a": 1}, None], dtype=object)
 def test_other_members_are_not_read(tmp_path):
     path = tmp_path / "x.npz"
     y = np.array([0, 0, 1, 1])
-    np.savez(path, x=np.zeros((4, 5, 5), np.uint8), y=y, f=np.eye(4, 3, dtype=np.float32), z=OBJECTS)
+    vectors = np.eye(4, 3, dtype=np.float32)
+    np.savez(path, x=np.zeros((4, 5, 5), np.uint8), y=y, f=vectors, z=OBJECTS)
     assert len(read_omniglot(path).train_targets) == len(read_features(path).targets) == 4
     found = read_npz(path, ("x",), "mend", ("y", "s*"))
     assert sorted(found) == ["x", "y"]
