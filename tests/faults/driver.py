@@ -348,6 +348,8 @@ def compare(first: Path, second: Path) -> list[str]:
 
 def main() -> None:
     """Answer jobs until the input ends."""
+    # started in the background a shell has it ignored, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
