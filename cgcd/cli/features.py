@@ -41,9 +41,9 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
     from PIL import Image
 
     from cgcd.cli.parts import usable_device
-    from cgcd.engine.cache import cache_folder
     from cgcd.engine.extraction import extract
     from cgcd.engine.feature_store import FeatureStore, trim
+    from cgcd.places import cache_folder
     from cgcd.tracking.image_bar import ImageBar
     from scenarios.image_source import read_image_source
     from scenarios.views import CenterView
@@ -263,7 +263,7 @@ def _write(whole: FeatureFile, out: Path) -> None:
 def _write_skipped(source: ImageSource, found: Extraction, out: Path) -> Path | None:
     """Write path and reason of what is left out beside the file; None, and no file, if nothing."""
     from cgcd.engine.cache import write_text
-    from cgcd.engine.tables import csv_text
+    from cgcd.tracking.cells import csv_text
 
     path = out.with_name(f"{out.stem}.skipped.csv")
     if not found.skipped:

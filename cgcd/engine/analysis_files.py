@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from cgcd.engine.cache import whole_file, write_text
-from cgcd.engine.tables import csv_text
 from cgcd.tracking.analysis import FOLDER, Analysis, analysis_names
+from cgcd.tracking.cells import csv_text
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the cache folder."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-
-from cgcd.places import cache_folder as cache_folder
 
 
 @contextmanager

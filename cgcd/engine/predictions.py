@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cgcd.engine.evaluation import DiscoveryMetrics
-from cgcd.engine.tables import csv_text
 from cgcd.stages import DiscoveryScenario
+from cgcd.tracking.cells import csv_text
 
 _COLUMNS = "true_class category category_name is_new confidence"
 

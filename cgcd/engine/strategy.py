@@ -164,7 +164,10 @@ class DiscoveryStrategy(StageTemplate):
         """Named scalar terms; the recipe's `weights` must name the same ones."""
 
     def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Terms of a later stage with labels: those of the base recipe and the `kept_terms`."""
+        """Terms of a later stage with labels: those of the base recipe and the `kept_terms`.
+
+        A method that has none leaves this alone; the constructor then refuses stock_labels="use".
+        """
         raise NotImplementedError
 
     def end_stage(self, stage: Stage) -> None:

@@ -29,11 +29,12 @@ from cgcd.engine.online import OnlineStrategy, packed
 from cgcd.engine.results import RESULTS, StreamResult
 from cgcd.engine.resume import identity, resume
 from cgcd.engine.stream_analysis import StreamAnswers, timed_stream_analysis
-from cgcd.engine.tables import csv_text, metrics_csv
+from cgcd.engine.tables import metrics_csv
 from cgcd.engine.tensor_loading import pass_tensors
 from cgcd.memory import HashCodebook
 from cgcd.metrics import AnswerTable
 from cgcd.stages import OnlineScenario
+from cgcd.tracking.cells import csv_text
 from cgcd.vocabulary import UNLABELED
 
 log = logging.getLogger(__name__)

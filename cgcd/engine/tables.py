@@ -6,8 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from cgcd.tracking.cells import csv_text as csv_text
-from cgcd.tracking.cells import guarded as guarded
+from cgcd.tracking.cells import csv_text
 
 PARTS = ("unlabeled/", "test/")
 """Fronts of the numbers of a part of a single stage."""

@@ -18,8 +18,8 @@ from cgcd.engine.cache import write_text
 from cgcd.engine.loop import run_stages
 from cgcd.engine.results import RunResult
 from cgcd.engine.strategy import DiscoveryStrategy
-from cgcd.engine.tables import csv_text
 from cgcd.stages import DiscoveryScenario
+from cgcd.tracking.cells import csv_text
 from cgcd.vocabulary import SCHEMA_VERSION, InputError
 
 log = logging.getLogger(__name__)

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cgcd.engine.cache import cache_folder, read_whole, write_whole
+from cgcd.engine.cache import read_whole, write_whole
 from cgcd.engine.finite import check_weights
 from cgcd.engine.loading import DrawnViews, EpochBatches
 from cgcd.engine.seeding import Draw, isolated_randomness
 from cgcd.losses import cosine_cross_entropy, info_nce, supervised_contrastive
 from cgcd.models import GCDModel
+from cgcd.places import cache_folder
 from cgcd.vocabulary import UNLABELED, InputError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cgcd.engine.cache import cache_folder, whole_file, write_tensors, write_text
+from cgcd.engine.cache import whole_file, write_tensors, write_text
+from cgcd.places import cache_folder
 
 
 def test_the_folder_is_where_the_environment_says(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from cgcd.engine import Baselines, RunResult, discovery_evaluator, run_stages
 from cgcd.engine.checkpoint import save_stage
-from cgcd.engine.tables import guarded
+from cgcd.tracking.cells import guarded
 from cgcd.vocabulary import SCHEMA_VERSION, InputError
 
 
