@@ -4,18 +4,15 @@ from scenarios.arrays import ImageArrays
 from scenarios.avalanche import as_discovery
 from scenarios.blurry import BlurryProtocol
 from scenarios.composition import Composition, StagePlan
-from scenarios.datasets import cifar100_scenario, digits_scenario, image_folder_scenario
+from scenarios.datasets import digits_scenario, image_folder_scenario
 from scenarios.feature_files import feature_width
 from scenarios.feature_stages import features_scenario, features_stages_scenario
 from scenarios.given_stages import GivenStages, given_stages_scenario
 from scenarios.online import OnlineComposition, OnlineProtocol, compose_online, online_scenario
 from scenarios.online_datasets import (
-    cifar10_online_scenario,
-    cifar100_online_scenario,
     digits_online_scenario,
     features_online_scenario,
     image_folder_online_scenario,
-    omniglot_online_scenario,
 )
 from scenarios.protocol import Protocol, compose
 from scenarios.published import DATASETS, PublishedDataset
@@ -32,8 +29,6 @@ from scenarios.single_stage import (
     single_stage_scenario,
 )
 from scenarios.single_stage_datasets import (
-    cifar10_gcd_scenario,
-    cifar100_gcd_scenario,
     digits_gcd_scenario,
     features_gcd_scenario,
     image_folder_gcd_scenario,
@@ -56,11 +51,6 @@ __all__ = [
     "SingleStageProtocol",
     "StagePlan",
     "as_discovery",
-    "cifar10_gcd_scenario",
-    "cifar10_online_scenario",
-    "cifar100_gcd_scenario",
-    "cifar100_online_scenario",
-    "cifar100_scenario",
     "compose",
     "compose_online",
     "compose_single_stage",
@@ -81,7 +71,6 @@ __all__ = [
     "image_folder_gcd_scenario",
     "image_folder_online_scenario",
     "image_folder_scenario",
-    "omniglot_online_scenario",
     "online_scenario",
     "single_stage_scenario",
 ]

@@ -8,7 +8,6 @@ from pathlib import Path
 from cgcd.models import InputSpec
 from cgcd.stages import DiscoveryScenario
 from scenarios.arrays import ImageArrays
-from scenarios.cifar import read_cifar100
 from scenarios.composition import Composition
 from scenarios.digits import composition_from_file, read_digits
 from scenarios.folder import read_image_folder
@@ -50,27 +49,6 @@ def digits_scenario(
         data,
         composition,
         name="digits",
-        inputs=inputs,
-        augmentations=augmentations,
-        num_novel=num_novel,
-    )
-
-
-def cifar100_scenario(
-    *,
-    inputs: InputSpec,
-    data_root: str | Path | None,
-    protocol: StagedProtocol,
-    seed: int = 0,
-    num_novel: str | int = "given",
-    augmentations: Sequence[Augmentation] = STANDARD,
-) -> DiscoveryScenario:
-    """CIFAR-100 from its published folder or from an `.npz`; see `read_cifar100`."""
-    data, composition = _composed(read_cifar100(data_root), protocol, seed)
-    return discovery_scenario(
-        data,
-        composition,
-        name="cifar100",
         inputs=inputs,
         augmentations=augmentations,
         num_novel=num_novel,

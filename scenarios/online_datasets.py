@@ -11,12 +11,9 @@ from pathlib import Path
 
 from cgcd.models import InputSpec
 from cgcd.stages import OnlineScenario
-from scenarios.arrays import ImageArrays
-from scenarios.cifar import read_cifar10, read_cifar100
 from scenarios.digits import online_composition_from_file, read_digits
 from scenarios.features import read_features, vector_views
 from scenarios.folder import scan_image_folder
-from scenarios.omniglot import InvertedFiles, read_omniglot
 from scenarios.online import (
     OnlineProtocol,
     compose_online,
@@ -63,51 +60,6 @@ def digits_online_scenario(
         augmentations=augmentations,
         window=window,
     )
-
-
-def cifar10_online_scenario(
-    *,
-    inputs: InputSpec,
-    data_root: str | Path | None,
-    protocol: OnlineProtocol,
-    seed: int = 0,
-    augmentations: Sequence[Augmentation] = STANDARD,
-    window: int = 100,
-) -> OnlineScenario:
-    """CIFAR-10 from its published folder or from an `.npz`; see `read_cifar10`."""
-    data = read_cifar10(data_root)
-    return _composed(data, "cifar10_online", inputs, protocol, seed, augmentations, window)
-
-
-def cifar100_online_scenario(
-    *,
-    inputs: InputSpec,
-    data_root: str | Path | None,
-    protocol: OnlineProtocol,
-    seed: int = 0,
-    augmentations: Sequence[Augmentation] = STANDARD,
-    window: int = 100,
-) -> OnlineScenario:
-    """CIFAR-100 from its published folder or from an `.npz`; see `read_cifar100`."""
-    data = read_cifar100(data_root)
-    return _composed(data, "cifar100_online", inputs, protocol, seed, augmentations, window)
-
-
-def omniglot_online_scenario(
-    *,
-    inputs: InputSpec,
-    data_root: str | Path | None,
-    protocol: OnlineProtocol,
-    seed: int = 0,
-    augmentations: Sequence[Augmentation] = WRITTEN,
-    window: int = 100,
-) -> OnlineScenario:
-    """Omniglot's characters from their published folders or from an `.npz`; see `read_omniglot`."""
-    data = read_omniglot(data_root)
-    scenario = _composed(data, "omniglot_online", inputs, protocol, seed, augmentations, window)
-    if isinstance(data.train_images, InvertedFiles):  # who answers with the run must do so too
-        scenario.description["inverted"] = True
-    return scenario
 
 
 def image_folder_online_scenario(
@@ -160,24 +112,4 @@ def features_online_scenario(
     )
     return online_stages(
         data.vectors, data.class_names, composition, *views, name=name, window=window
-    )
-
-
-def _composed(
-    data: ImageArrays,
-    name: str,
-    inputs: InputSpec,
-    protocol: OnlineProtocol,
-    seed: int,
-    augmentations: Sequence[Augmentation],
-    window: int,
-) -> OnlineScenario:
-    return online_scenario(
-        data.train_images,
-        data.class_names,
-        compose_online(data.train_targets, protocol, seed),
-        name=name,
-        inputs=inputs,
-        augmentations=augmentations,
-        window=window,
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 from cgcd.models import InputSpec
 from cgcd.stages import SingleStageScenario
 from scenarios.arrays import ImageArrays
-from scenarios.cifar import read_cifar10, read_cifar100
 from scenarios.digits import read_digits, single_stage_composition_from_file
 from scenarios.features import read_features, vector_views
 from scenarios.folder import read_image_folder
@@ -59,34 +58,6 @@ def digits_gcd_scenario(
         augmentations=augmentations,
         num_novel=num_novel,
     )
-
-
-def cifar10_gcd_scenario(
-    *,
-    inputs: InputSpec,
-    data_root: str | Path | None,
-    protocol: SingleStageProtocol,
-    seed: int = 0,
-    num_novel: str | int = "given",
-    augmentations: Sequence[Augmentation] = STANDARD,
-) -> SingleStageScenario:
-    """CIFAR-10 from its published folder or from an `.npz`; see `read_cifar10`."""
-    data = read_cifar10(data_root)
-    return _composed(data, "cifar10_gcd", inputs, protocol, seed, num_novel, augmentations)
-
-
-def cifar100_gcd_scenario(
-    *,
-    inputs: InputSpec,
-    data_root: str | Path | None,
-    protocol: SingleStageProtocol,
-    seed: int = 0,
-    num_novel: str | int = "given",
-    augmentations: Sequence[Augmentation] = STANDARD,
-) -> SingleStageScenario:
-    """CIFAR-100 from its published folder or from an `.npz`; see `read_cifar100`."""
-    data = read_cifar100(data_root)
-    return _composed(data, "cifar100_gcd", inputs, protocol, seed, num_novel, augmentations)
 
 
 def image_folder_gcd_scenario(

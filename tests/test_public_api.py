@@ -44,15 +44,14 @@ NAMES = {
     "cgcd.cli": "",
     "scenarios": """BlurryProtocol Composition DATASETS GivenStages ImageArrays OnlineComposition
         OnlineProtocol Protocol PublishedDataset ShareProtocol SingleStageComposition
-        SingleStageProtocol StagePlan as_discovery cifar100_gcd_scenario
-        cifar100_online_scenario cifar100_scenario cifar10_gcd_scenario
-        cifar10_online_scenario compose compose_online compose_single_stage
+        SingleStageProtocol StagePlan as_discovery
+        compose compose_online compose_single_stage
         dataset_gcd_scenario dataset_online_scenario dataset_scenario digits_gcd_scenario
         digits_online_scenario digits_scenario discovery_scenario feature_width
         features_gcd_scenario features_online_scenario features_scenario
         features_stages_scenario folder_scenario given_stages_scenario
         image_folder_gcd_scenario image_folder_online_scenario image_folder_scenario
-        omniglot_online_scenario online_scenario single_stage_scenario""",
+        online_scenario single_stage_scenario""",
     "strategies": "Analytic GCD Gaussian Happy NMC PHE ProtoGCD SMILE SimGCD VBCGCD",
 }
 

@@ -17,7 +17,7 @@ from cgcd.vocabulary import InputError
 from scenarios.features import VectorView
 from scenarios.omniglot import read_omniglot
 from scenarios.online import OnlineProtocol
-from scenarios.online_datasets import omniglot_online_scenario
+from scenarios.published_scenarios import dataset_online_scenario
 from strategies import SMILE, smile
 
 WIDTH = 50
@@ -73,8 +73,12 @@ def test_a_file_is_read_as_the_run_has_read_it(tmp_path):
             drawing = generator.integers(0, 2, (9, 9)).astype(bool)
             Image.fromarray(drawing).save(folder / f"{number}.png")
     spec = InputSpec(size=8)
-    scenario = omniglot_online_scenario(
-        inputs=spec, data_root=tmp_path, protocol=OnlineProtocol(num_known=2)
+    scenario = dataset_online_scenario(
+        dataset="omniglot",
+        name="omniglot",
+        inputs=spec,
+        data_root=tmp_path,
+        protocol=OnlineProtocol(num_known=2),
     )
     door = LiveInputs(spec, {}, scenario.description)
     paths = read_omniglot(tmp_path).train_images.paths

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cgcd.models import InputSpec
 from cgcd.vocabulary import InputError
-from scenarios import OnlineProtocol, omniglot_online_scenario
+from scenarios import OnlineProtocol, dataset_online_scenario
 from scenarios.omniglot import read_omniglot
 
 INK = np.random.default_rng(0).integers(0, 2, (12, 9, 9)).astype(bool)
@@ -101,7 +101,9 @@ def test_a_damaged_drawing_is_named(folder: Path) -> None:
 
 
 def test_the_real_drawings(shared: Path) -> None:
-    scenario = omniglot_online_scenario(
+    scenario = dataset_online_scenario(
+        dataset="omniglot",
+        name="omniglot",
         inputs=InputSpec(size=32),
         data_root=shared / "data" / "omniglot_35.npz",
         protocol=OnlineProtocol(num_known=100, num_novel=100),

@@ -17,9 +17,9 @@ from cgcd.vocabulary import UNLABELED, InputError
 from scenarios import (
     OnlineProtocol,
     SingleStageProtocol,
-    cifar10_gcd_scenario,
     compose_online,
     compose_single_stage,
+    dataset_gcd_scenario,
     digits_gcd_scenario,
     features_gcd_scenario,
     image_folder_gcd_scenario,
@@ -212,8 +212,13 @@ def test_cifar10_from_an_npz(tmp_path: Path) -> None:
     images = generator.integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / "c.npz", x=images, y=np.arange(120) % 10, split=np.arange(120) // 10 % 2)
     protocol = instantiate(OmegaConf.load(PROTOCOLS / "gcd_cifar10.yaml"))
-    scenario = cifar10_gcd_scenario(
-        inputs=INPUTS, data_root=tmp_path / "c.npz", protocol=protocol, seed=3
+    scenario = dataset_gcd_scenario(
+        dataset="cifar10",
+        name="cifar10_gcd",
+        inputs=INPUTS,
+        data_root=tmp_path / "c.npz",
+        protocol=protocol,
+        seed=3,
     )
     assert scenario.description["labeled"] == 15 and scenario.description["test"] == 60
     assert scenario.name == "cifar10_gcd"
