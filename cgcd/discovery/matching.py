@@ -11,9 +11,17 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array, csr_array, eye, hstack, issparse
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 UNMATCHED = -1
 """The class of a row that stands for none."""
+
+Counts = np.ndarray | csr_array
+"""Samples by row and class, (R, C) integers >= 0: as an array, or its cells above 0 alone."""
+
+_DENSE_CELLS = 2**20
+"""Of a table; in larger ones most cells are 0, and only the others are looked at."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +45,20 @@ class Matching:
         found[known] = self.class_of_row[rows[known]]
         return found
 
-    def hits(self, counts: np.ndarray) -> np.ndarray:
+    def hits(self, counts: Counts) -> np.ndarray:
         """Samples of each class that lie in the row standing for it, (C,) int64.
 
         Args:
             counts: the table the matching was made from, (R, C).
         """
+        hits = np.zeros(counts.shape[1], dtype=np.int64)
+        if issparse(counts):
+            cells = counts.tocoo()
+            right = self.class_of_row[cells.row] == cells.col
+            hits[cells.col[right]] = cells.data[right]
+            return hits
         rows = np.flatnonzero(self.class_of_row != UNMATCHED)
         classes = self.class_of_row[rows]
-        hits = np.zeros(counts.shape[1], dtype=np.int64)
         hits[classes] = counts[rows, classes]
         return hits
 
@@ -68,14 +81,24 @@ def contingency(
         ValueError: if the input is empty, of unequal length, not one-dimensional integers, negative
             (a hidden label has no place in a metric) or beyond the given size.
     """
+    return count_cells(predictions, targets, num_rows, num_classes).toarray()
+
+
+def count_cells(
+    predictions: Any,
+    targets: Any,
+    num_rows: int | None = None,
+    num_classes: int | None = None,
+) -> csr_array:
+    """`contingency`, but only the cells above 0: at most as many as there are samples."""
     rows, classes = paired_ids(predictions, targets, num_rows, num_classes)
     num_rows = num_rows if num_rows is not None else int(rows.max()) + 1
     num_classes = num_classes if num_classes is not None else int(classes.max()) + 1
-    cells = np.bincount(rows * num_classes + classes, minlength=num_rows * num_classes)
-    return cells.reshape(num_rows, num_classes).astype(np.int64, copy=False)
+    ones = np.ones(len(rows), dtype=np.int64)
+    return coo_array((ones, (rows, classes)), shape=(num_rows, num_classes)).tocsr()
 
 
-def match(counts: np.ndarray) -> Matching:
+def match(counts: Counts) -> Matching:
     """The assignment of rows to classes under which the most samples are right.
 
     Rows and classes may differ in number: what is left over stays unmatched, as does a row whose
@@ -85,15 +108,18 @@ def match(counts: np.ndarray) -> Matching:
     Args:
         counts: samples by row and class, (R, C), >= 0.
     """
-    counts = np.asarray(counts)
-    class_of_row = np.full(len(counts), UNMATCHED, dtype=np.int64)
-    rows, classes = np.flatnonzero(counts.any(1)), np.flatnonzero(counts.any(0))
+    if not issparse(counts):
+        counts = np.asarray(counts)
+        counts = csr_array(counts) if counts.size > _DENSE_CELLS else counts
+    class_of_row = np.full(counts.shape[0], UNMATCHED, dtype=np.int64)
+    rows, classes = np.flatnonzero(counts.sum(1)), np.flatnonzero(counts.sum(0))
     if rows.size:
-        rows = rows[_canonical_order(counts[np.ix_(rows, classes)])]
-        used = counts[np.ix_(rows, classes)]
-        i, j = linear_sum_assignment(used, maximize=True)
-        shared = used[i, j] > 0
-        class_of_row[rows[i[shared]]] = classes[j[shared]]
+        used = counts[rows][:, classes]
+        if rows.size * classes.size <= _DENSE_CELLS:
+            i, j = _pairs(used.toarray() if issparse(used) else used)
+        else:
+            i, j = _pairs_of_cells(used)
+        class_of_row[rows[i]] = classes[j]
     class_of_row.setflags(write=False)
     return Matching(class_of_row)
 
@@ -135,8 +161,44 @@ def paired_ids(
     return rows, classes
 
 
+def _pairs(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and classes of an optimal assignment that share a sample."""
+    order = _canonical_order(counts)
+    counts = counts[order]
+    i, j = linear_sum_assignment(counts, maximize=True)
+    shared = counts[i, j] > 0
+    return order[i[shared]], j[shared]
+
+
+def _pairs_of_cells(counts: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """The same, from the cells above 0.
+
+    Each row gets a column of its own beside them, worth no sample, so that all rows find a partner.
+    Time grows with the number of rows, so the side of which there are fewer plays the rows.
+    """
+    order = _canonical_order_of_cells(counts)
+    counts = counts[order]
+    is_tall = counts.shape[0] > counts.shape[1]
+    few = (counts.T if is_tall else counts).tocsr()
+    few.data = few.data + 1  # against the 1 of a column of its own, for a 0 would be no choice
+    choices = hstack([few, eye(few.shape[0], dtype=np.int64)], format="csr")
+    i, j = min_weight_full_bipartite_matching(choices, maximize=True)
+    shared = j < few.shape[1]
+    i, j = i[shared], j[shared]
+    rows, classes = (j, i) if is_tall else (i, j)
+    return order[rows], classes
+
+
 def _canonical_order(counts: np.ndarray) -> np.ndarray:
     """An order of the rows that depends on their contents alone; equal rows keep theirs."""
     # big-endian bytes of counts >= 0 sort like the numbers, a whole row in one comparison
     as_bytes = np.ascontiguousarray(counts, dtype=">i8")
     return np.argsort(as_bytes.view(np.dtype((np.void, 8 * counts.shape[1])))[:, 0], kind="stable")
+
+
+def _canonical_order_of_cells(counts: csr_array) -> np.ndarray:
+    """The same kind of order, from the cells above 0."""
+    counts.sort_indices()
+    bounds = zip(counts.indptr[:-1], counts.indptr[1:], strict=True)
+    contents = [(counts.indices[a:b].tobytes(), counts.data[a:b].tobytes()) for a, b in bounds]
+    return np.array(sorted(range(len(contents)), key=contents.__getitem__))

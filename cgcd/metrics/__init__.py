@@ -25,6 +25,7 @@ from cgcd.metrics.streams import (
     identity_accuracy,
     stream_accuracies,
 )
+from cgcd.metrics.tables import pass_metrics
 
 __all__ = [
     "AnswerTable",
@@ -44,6 +45,7 @@ __all__ = [
     "normalized_mutual_information",
     "novelty_metrics",
     "num_found",
+    "pass_metrics",
     "per_class_accuracy",
     "perfect_closed_set",
     "pruned_accuracy",

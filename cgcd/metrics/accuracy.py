@@ -16,7 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from cgcd.discovery.matching import contingency, integer_ids, match, paired_ids
+from cgcd.discovery.matching import integer_ids, match, paired_ids
+from cgcd.metrics.tables import (
+    answer_table,
+    greedy_scores,
+    group_scores,
+    held_scores,
+    joint_scores,
+)
 
 
 def joint_accuracy(
@@ -47,9 +54,8 @@ def joint_accuracy(
     Happy, NeurIPS 2024; called "v2" or "strict" in their descendants. Where several matchings are
     optimal, the groups may depend on the one taken, `all` does not.
     """
-    counts = contingency(_dense(predictions), targets, num_classes=num_classes)
-    groups = _stage_groups(counts.shape[1], num_base, num_known)
-    return _by_group(match(counts).hits(counts), counts.sum(0), groups, balanced)
+    counts = answer_table(predictions, targets, num_classes=num_classes)
+    return joint_scores(counts, num_base, num_known, balanced)
 
 
 def held_accuracy(
@@ -70,13 +76,7 @@ def held_accuracy(
     Returns:
         The keys of `joint_accuracy`, each under this matching; `all` is never larger.
     """
-    rows = _dense(predictions, num_held=num_base)
-    num_rows = max(num_base, int(rows.max()) + 1)
-    counts = contingency(rows, targets, num_rows=num_rows)
-    groups = _stage_groups(counts.shape[1], num_base, num_known)
-    free = counts[num_base:, num_base:]
-    hits = np.concatenate([counts.diagonal()[:num_base], match(free).hits(free)])
-    return _by_group(hits, counts.sum(0), groups)
+    return held_scores(answer_table(predictions, targets, num_base), num_base, num_known)
 
 
 def matched_accuracy(
@@ -100,13 +100,13 @@ def matched_accuracy(
     Returns:
         `all` and every group that holds a sample.
     """
-    counts = contingency(_dense(predictions), targets)
+    counts = answer_table(predictions, targets)
     classes = np.asarray(targets)
     class_groups = {}
     for name, mask in groups.items():
         class_groups[name] = np.zeros(counts.shape[1], dtype=bool)
         class_groups[name][classes[_mask(name, mask, len(classes))]] = True
-    return _by_group(match(counts).hits(counts), counts.sum(0), class_groups, balanced)
+    return group_scores(match(counts).hits(counts), counts.sum(0), class_groups, balanced)
 
 
 def greedy_accuracy(predictions: Any, targets: Any, known: Any) -> dict[str, float]:
@@ -122,16 +122,16 @@ def greedy_accuracy(predictions: Any, targets: Any, known: Any) -> dict[str, flo
     Returns:
         `all` (the sample-weighted mean), `known`, `novel`; a group without a sample has no key.
     """
-    rows, classes = paired_ids(_dense(predictions), targets)
+    rows, classes = paired_ids(predictions, targets)
     known = _mask("known", known, len(classes))
-    scores, num_hits = {}, 0
-    for name, mask in (("known", known), ("novel", ~known)):
-        if mask.any():
-            counts = contingency(rows[mask], classes[mask])
-            hits = int(match(counts).hits(counts).sum())
-            scores[name] = hits / int(mask.sum())
-            num_hits += hits
-    return {"all": num_hits / len(classes), **scores}
+    masks = {"known": known, "novel": ~known}
+    return greedy_scores(
+        {
+            name: answer_table(rows[mask], classes[mask])
+            for name, mask in masks.items()
+            if mask.any()
+        }
+    )
 
 
 def pruned_accuracy(predictions: Any, targets: Any, known: Any) -> dict[str, float]:
@@ -148,14 +148,14 @@ def pruned_accuracy(predictions: Any, targets: Any, known: Any) -> dict[str, flo
     Source: the strict protocol as Zheng et al., PHE, NeurIPS 2024, describe it. Their released code
     prunes nothing and is `joint_accuracy`, which is never smaller.
     """
-    counts = contingency(_dense(predictions), targets)
+    counts = answer_table(predictions, targets)
     classes = np.asarray(targets)
     known = _mask("known", known, len(classes))
-    largest = np.argsort(-counts.sum(1), kind="stable")[: int(counts.any(0).sum())]
+    largest = np.argsort(-counts.sum(1), kind="stable")[: np.count_nonzero(counts.sum(0))]
     groups = {name: np.zeros(counts.shape[1], dtype=bool) for name in ("known", "novel")}
     groups["known"][classes[known]] = True
     groups["novel"][classes[~known]] = True
-    return _by_group(match(counts[largest]).hits(counts[largest]), counts.sum(0), groups)
+    return group_scores(match(counts[largest]).hits(counts[largest]), counts.sum(0), groups)
 
 
 def per_class_accuracy(predictions: Any, targets: Any, num_classes: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def per_class_accuracy(predictions: Any, targets: Any, num_classes: int) -> np.n
         targets: true classes in [0, num_classes).
         num_classes: K.
     """
-    counts = contingency(_dense(predictions), targets, num_classes=num_classes)
+    counts = answer_table(predictions, targets, num_classes=num_classes)
     total = counts.sum(0)
     accuracies = np.full(num_classes, np.nan)
     np.divide(match(counts).hits(counts), total, out=accuracies, where=total > 0)
@@ -176,49 +176,6 @@ def per_class_accuracy(predictions: Any, targets: Any, num_classes: int) -> np.n
 def num_found(predictions: Any, num_classes: int) -> int:
     """How many of the `num_classes` rows at least one sample was predicted as."""
     return len(np.unique(integer_ids("predictions", predictions, num_classes)))
-
-
-def _stage_groups(num_classes: int, num_base: int, num_known: int) -> dict[str, np.ndarray]:
-    if not 0 <= num_base <= num_known:
-        raise ValueError(
-            f"num_base {num_base}, num_known {num_known}: known classes are the base classes and "
-            "those of earlier stages, so 0 <= num_base <= num_known"
-        )
-    classes = np.arange(num_classes)
-    base, known = classes < num_base, classes < num_known
-    return {
-        "known": known,
-        "novel": ~known,
-        "base": base,
-        "rest": ~base,
-        "earlier": known & ~base,
-    }
-
-
-def _by_group(
-    hits: np.ndarray,
-    total: np.ndarray,
-    groups: Mapping[str, np.ndarray],
-    balanced: bool = False,
-) -> dict[str, float]:
-    """Hits over total, (C,) each, summed in `all` and every non-empty (C,) mask of classes."""
-    scores = {}
-    for name, members in {"all": np.ones(len(total), dtype=bool), **groups}.items():
-        present = members & (total > 0)
-        if present.any():
-            right, number = hits[present], total[present]
-            score = (right / number).mean() if balanced else right.sum() / number.sum()
-            scores[name] = float(score)
-    return scores
-
-
-def _dense(predictions: Any, num_held: int = 0) -> np.ndarray:
-    """Rows renumbered without gaps, so that ids of any size fit a table; ids < num_held stay."""
-    rows = integer_ids("predictions", predictions)
-    free = rows >= num_held
-    dense = rows.copy()
-    dense[free] = num_held + np.unique(rows[free], return_inverse=True)[1]
-    return dense
 
 
 def _mask(name: str, mask: Any, num_samples: int) -> np.ndarray:

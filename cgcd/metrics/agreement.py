@@ -8,25 +8,29 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from scipy.sparse import csr_array
 
-from cgcd.discovery.matching import contingency, paired_ids
+from cgcd.discovery.matching import count_cells, paired_ids
+from cgcd.metrics.tables import mutual_information, rand_index
 
 
 def normalized_mutual_information(predictions: Any, targets: Any) -> float:
     """Mutual information over the arithmetic mean of both entropies, in [0, 1]; 1 is the same."""
-    rows, classes = paired_ids(predictions, targets)
-    return float(normalized_mutual_info_score(classes, rows))
+    return mutual_information(_table(predictions, targets))
 
 
 def adjusted_rand_index(predictions: Any, targets: Any) -> float:
     """Agreement on pairs of samples beyond chance, in [-0.5, 1]; 0 is chance, 1 the same."""
-    rows, classes = paired_ids(predictions, targets)
-    return float(adjusted_rand_score(classes, rows))
+    return rand_index(_table(predictions, targets))
 
 
 def purity(predictions: Any, targets: Any) -> float:
     """Share of samples in the majority class of their row, in (0, 1]; one row a sample gives 1."""
-    rows, classes = paired_ids(predictions, targets)
-    rows = np.unique(rows, return_inverse=True)[1]
-    return float(contingency(rows, classes).max(1).sum() / len(classes))
+    counts = _table(predictions, targets)
+    return float(counts.max(axis=1).sum() / counts.sum())
+
+
+def _table(predictions: Any, targets: Any) -> csr_array:
+    """Samples by row and class, both renumbered without gaps."""
+    ids = paired_ids(predictions, targets)
+    return count_cells(*(np.unique(values, return_inverse=True)[1] for values in ids))

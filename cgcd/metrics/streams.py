@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from cgcd.discovery.matching import contingency, match, paired_ids
+from cgcd.discovery.matching import Counts, match, paired_ids
+from cgcd.metrics.tables import answer_table, group_scores
 
 
 def identity_accuracy(predictions: Any, targets: Any, num_known: int) -> float | None:
@@ -67,12 +68,10 @@ def stream_accuracies(predictions: Any, targets: Any, num_known: int) -> dict[st
     their released code prints `strict` as "v2" and `greedy` as "v1". The papers speak of pruning,
     the code does none.
     """
-    ids, classes = paired_ids(predictions, targets)
-    rows = np.unique(ids, return_inverse=True)[1]  # ids of any size fit a table
-    return table_accuracies(contingency(rows, classes), num_known)
+    return table_accuracies(answer_table(predictions, targets), num_known)
 
 
-def table_accuracies(counts: np.ndarray, num_known: int) -> dict[str, float]:
+def table_accuracies(counts: Counts, num_known: int) -> dict[str, float]:
     """`stream_accuracies` from the table of all answers and classes.
 
     Args:
@@ -82,7 +81,7 @@ def table_accuracies(counts: np.ndarray, num_known: int) -> dict[str, float]:
     """
     total = counts.sum(0)
     known = np.arange(counts.shape[1]) < num_known
-    groups = {"all": np.ones_like(known), "known": known, "novel": ~known}
+    groups = {"known": known, "novel": ~known}
     largest = np.argsort(-counts.sum(1), kind="stable")[: int((total > 0).sum())]
     apart = (counts[:, :num_known], counts[:, num_known:])
     dialects = {
@@ -91,10 +90,9 @@ def table_accuracies(counts: np.ndarray, num_known: int) -> dict[str, float]:
         "greedy": np.concatenate([match(part).hits(part) for part in apart]),
     }
     return {
-        f"{dialect}/{group}": float(hits[members].sum() / total[members].sum())
+        f"{dialect}/{group}": score
         for dialect, hits in dialects.items()
-        for group, members in groups.items()
-        if total[members].any()
+        for group, score in group_scores(hits, total, groups).items()
     }
 
 

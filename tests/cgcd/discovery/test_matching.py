@@ -3,8 +3,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
 
-from cgcd.discovery import UNMATCHED, contingency, match
+from cgcd.discovery import UNMATCHED, contingency, match, matching
 
 
 def best_by_brute_force(counts):
@@ -76,3 +78,30 @@ def test_ties_do_not_depend_on_the_order_of_rows():
     for order in itertools.permutations(range(len(counts))):
         shuffled = counts[list(order)]
         np.testing.assert_array_equal(match(shuffled).hits(shuffled), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 40), (90, 12), (12, 90)])
+@pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
+def test_large_tables_are_matched_by_their_cells_as_well_as_scipy_matches_them(
+    shape, density, monkeypatch
+):
+    monkeypatch.setattr(matching, "_DENSE_CELLS", 0)  # every table is a large one
+    rng = np.random.default_rng(sum(shape))
+    for most in (2, 50, 2**40):  # many ties, few, none
+        counts = rng.integers(1, most, shape) * (rng.random(shape) < density)
+        found = match(csr_array(counts))
+        matched = found.class_of_row[found.class_of_row != UNMATCHED]
+        assert len(set(matched)) == len(matched)
+        hits = found.hits(counts)
+        assert hits.sum() == counts[linear_sum_assignment(counts, maximize=True)].sum()
+        assert (hits == found.hits(csr_array(counts))).all()
+        assert (match(counts).class_of_row == found.class_of_row).all()
+        order = rng.permutation(len(counts))
+        np.testing.assert_array_equal(match(counts[order]).hits(counts[order]), hits)
+
+
+def test_small_tables_are_matched_alike_in_either_form():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        counts = rng.integers(0, 3, (9, 7)) * rng.integers(0, 2, (9, 7))
+        assert (match(csr_array(counts)).class_of_row == match(counts).class_of_row).all()
