@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -20,12 +20,14 @@ from cgcd.vocabulary import InputError
 
 log = logging.getLogger(__name__)
 
+_VALIDATION = "valid"
+
 
 def check_stock_plugins(plugins: Iterable[Any], device: torch.device) -> dict[str, Any]:
     """What chooses weights by a measured number, for the report; empty where nothing does.
 
     Raises:
-        InputError: if it looks at test labels.
+        InputError: if it looks at another stream than one for validation.
     """
     selections = []
     for plugin in plugins:
@@ -35,15 +37,42 @@ def check_stock_plugins(plugins: Iterable[Any], device: torch.device) -> dict[st
                 "remembers are views of the live ones; take EWCPlugin or MASPlugin, or a GPU"
             )
         if isinstance(plugin, EarlyStoppingPlugin):
-            if plugin.val_stream_name.startswith("test"):
+            if not plugin.val_stream_name.startswith(_VALIDATION):
                 raise InputError(
-                    f"EarlyStoppingPlugin watches {plugin.val_stream_name}, and test labels may "
-                    "not choose weights; give it a labeled validation stream: "
+                    f"EarlyStoppingPlugin watches {plugin.val_stream_name}, and hidden or test "
+                    "labels may not choose weights; give it a labeled validation stream: "
                     "val_stream_name='valid_stream'"
                 )
             selections.append(f"early stopping by {plugin.metric_key}")
             log.info("weights are chosen by %s", selections[-1])
     return {"selection": selections} if selections else {}
+
+
+def check_watched(
+    plugins: Iterable[Any], streams: Iterable[Iterable[Any]], shown: Collection[int]
+) -> None:
+    """Refuse to choose weights by labels that are hidden from the strategy.
+
+    Args:
+        plugins: of the strategy.
+        streams: experiences that are evaluated while it trains, stream by stream.
+        shown: the labels that it has seen.
+
+    Raises:
+        InputError: if a validation stream that a plugin watches holds another label, or none.
+    """
+    if not any(isinstance(plugin, EarlyStoppingPlugin) for plugin in plugins):
+        return
+    for experience in (experience for stream in streams for experience in stream):
+        if not experience.origin_stream.name.startswith(_VALIDATION):
+            continue
+        hidden = sorted({int(label) for label in experience.dataset.targets} - set(shown))
+        if hidden:
+            raise InputError(
+                f"EarlyStoppingPlugin watches samples with the labels {hidden[:6]}, which are "
+                "hidden from the strategy and may not choose weights; watch labeled classes only: "
+                "train(experience, [benchmark.valid_stream[:1]])"
+            )
 
 
 def hand_over_rate(plugins: Iterable[Any], recipe: Recipe, optimizer: Optimizer) -> None:
