@@ -1,6 +1,6 @@
 """Happy on 20,000 embeddings of width 768: 50 known classes, then 5 stages of 10, 10 epochs each.
 
-    python tests/benchmarks/embedding_happy.py <features.npz> [adapter|identity]
+    python tests/benchmarks/embedding_happy.py <features.npz> [adapter|identity] [epochs]
 
 The embeddings are those of the file (`f`, `y`, `split`), brought to width 768 by a fixed random
 rotation; training ones up to 20,000, test ones as they are. Everything of a run but the files is
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _timing import Row, hand_over
 
 from cgcd.cli.configs import compose_run
 from cgcd.cli.parts import Parts
@@ -37,7 +38,7 @@ def write(source: str, target: Path) -> None:
     np.savez(target, f=wide[kept].astype(np.float16), y=labels[kept], split=split[kept])
 
 
-def main(source: str, model: str) -> None:
+def main(source: str, model: str = "adapter", epochs: str = "10") -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "wide.npz"
@@ -51,8 +52,8 @@ def main(source: str, model: str) -> None:
                 "torch_threads=1",
                 "tracking=none",
                 "scenario.protocol.samples_per_known=25",
-                "strategy.base.epochs=10",
-                "strategy.continual.epochs=10",
+                f"strategy.base.epochs={epochs}",
+                f"strategy.continual.epochs={epochs}",
             ]
         )
         parts = Parts.build(config, Path(folder) / "run")
@@ -70,8 +71,9 @@ def main(source: str, model: str) -> None:
             print(f"{name:10} {used:7.1f} s CPU  {wall:7.1f} s")
         total = sum(used for *_, used in times)
         size = sum(len(stage.dataset) for stage in parts.scenario.train_stream)
-        print(f"{model}: {total:.1f} s CPU for {size} samples in stages (at most {MOST_SECONDS})")
+        name = f"Happy on {size} vectors in {len(times) - 1} stages, {model}"
+        print(hand_over(Row(name, [total], "s", bar=MOST_SECONDS)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(sys.argv[2:] or ["adapter"]))
+    main(*sys.argv[1:])

@@ -11,20 +11,18 @@ over the epochs, in µs a step of process CPU time; the overhead is the median o
 
 from __future__ import annotations
 
-import copy
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from avalanche.training.plugins import SupervisedPlugin
+from _timing import hand_over, overhead
+from _turns import BareLoop, Turns
 from torch import Tensor
 
 from cgcd.engine import Batch, DiscoveryStrategy, Recipe, discovery_evaluator
-from cgcd.engine.optimization import parameter_groups
 from cgcd.models import Adapter, GCDModel
 from cgcd.stages import Stage, stage_dataset
 from cgcd.tracking.console import ConsoleProgress
@@ -32,6 +30,7 @@ from scenarios.features import NoisyViews, VectorView
 from strategies import Happy, happy
 
 WIDTH, BATCH, CLASSES = 768, 256, 50
+MOST = 150  # µs
 
 
 class Linear(DiscoveryStrategy):
@@ -42,57 +41,6 @@ class Linear(DiscoveryStrategy):
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         return {"linear": batch.out.logits.mean()}
-
-
-class Turns(SupervisedPlugin):
-    """After each epoch of the strategy, the same number of steps of a bare loop."""
-
-    def __init__(self, vectors: Tensor, labels: Tensor, warm: int) -> None:
-        super().__init__()
-        self.vectors, self.labels, self.warm = vectors, labels, warm
-        self.framework: list[float] = []
-        self.bare: list[float] = []
-
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        self.steps = strategy.clock.train_iterations
-        self.started = time.process_time()
-
-    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        now = time.process_time()
-        steps = strategy.clock.train_iterations - self.steps
-        self.framework.append((now - self.started) / steps)
-        if len(self.framework) == 1:
-            own = strategy.model
-            strategy.model = self.model = copy.deepcopy(own)
-            self.twin = copy.copy(strategy)  # the same losses on the copy
-            strategy.model = own
-            self.optimizer = strategy.recipe.optimizer(
-                [
-                    {**group, "params": [p for _, p in group["params"]]}
-                    for group in parameter_groups(self.model)
-                    if group["params"]
-                ]
-            )
-            self.generator = torch.Generator().manual_seed(0)
-        started = time.process_time()
-        order = torch.randperm(len(self.vectors), generator=self.generator)
-        for start in range(0, steps * BATCH, BATCH):
-            self.step(order[start : start + BATCH])
-        self.bare.append((time.process_time() - started) / steps)
-
-    def step(self, rows: Tensor) -> None:
-        views = self.vectors[rows].unsqueeze(1).repeat(1, 2, 1)
-        labels = self.labels[rows]
-        trunk = self.model.trunk_output(views)
-        out = self.model.from_trunk(trunk)
-        terms = self.twin.losses(Batch(trunk, out, labels, rows))
-        self.optimizer.zero_grad()
-        self.twin.recipe.total(terms).backward()
-        self.optimizer.step()
-
-    def row(self) -> tuple[float, float, float]:
-        ours, bare = np.array([self.framework, self.bare])[:, self.warm :] * 1e6
-        return float(np.median(ours)), float(np.median(bare)), float(np.median(ours - bare))
 
 
 def measured(kind: type[DiscoveryStrategy], base: Recipe, hidden: int, steps: int) -> Turns:
@@ -116,7 +64,14 @@ def measured(kind: type[DiscoveryStrategy], base: Recipe, hidden: int, steps: in
         projection_dim=64,
     )
     unit = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    turns = Turns(unit, torch.from_numpy(labels), warm=2)
+    shown = torch.from_numpy(labels)
+    draws = torch.Generator().manual_seed(0)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for rows in torch.randperm(len(unit), generator=draws).split(BATCH):
+            yield unit[rows].unsqueeze(1).repeat(1, 2, 1), shown[rows], rows
+
+    turns = Turns(lambda strategy: BareLoop(strategy, batches), warm=2)
     kind(
         model=model,
         base=base,
@@ -137,8 +92,18 @@ def main(blocks: int, steps: int) -> None:
         ("Happy", Happy, Recipe(**common, weights=happy.BASE.weights), 256),
         ("one term", Linear, Recipe(**common, weights={"linear": 1.0}), 16),
     ):
-        ours, bare, overhead = measured(kind, recipe, hidden, steps).row()
-        print(f"{name:14}{ours:10.0f}{bare:10.0f}{overhead:10.0f}", flush=True)
+        turns = measured(kind, recipe, hidden, steps)
+        row = overhead(
+            f"step on embeddings, {name}, batch {BATCH}",
+            turns.framework,
+            turns.loop,
+            "bare loop",
+            unit="µs",
+            scale="µs",
+            bar=MOST,
+        )
+        ours, bare = (float(np.median(side)) * 1e6 for side in (turns.framework, turns.loop))
+        print(f"{name:14}{ours:10.0f}{bare:10.0f}{hand_over(row).median:10.0f}", flush=True)
 
 
 if __name__ == "__main__":

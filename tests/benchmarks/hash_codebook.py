@@ -1,9 +1,9 @@
 """Speed and memory of the hash codebook, beside the plain loop over lists of released code.
 
-    python tests/benchmarks/hash_codebook.py [codes]
+    python tests/benchmarks/hash_codebook.py [codes] [compared]
 
-Prints one table; `codes` is the length of the long streams, 1,000,000 if not given. Seconds are of
-the processor, on one thread.
+Prints one table; `codes` is the length of the long streams, 1,000,000 if not given, `compared` that
+of the one which the loop reads too, 4,496. Seconds are of the processor, on one thread.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 import tracemalloc
 
 import numpy as np
+from _timing import Row, faster, hand_over
 
 from cgcd.memory import HashCodebook, pack
 
@@ -63,10 +64,10 @@ def long_stream(num_codes: int, share_clean: float, seed: int) -> np.ndarray:
     return (centers[generator.integers(NUM_CENTERS, size=num_codes)] ^ noise)[:, None]
 
 
-def beside_the_plain_loop() -> None:
+def beside_the_plain_loop(num_codes: int) -> None:
     generator = np.random.default_rng(0)
     centers = generator.random((200, NUM_BITS)) < 0.5
-    codes = centers[generator.integers(200, size=4_496)]
+    codes = centers[generator.integers(200, size=num_codes)]
     codes ^= generator.random(codes.shape) < 0.12
     started = time.process_time()
     plain = plain_loop(codes, RADIUS)
@@ -77,8 +78,10 @@ def beside_the_plain_loop() -> None:
         started = time.process_time()
         answer = book.observe(pack(codes))
         runs.append(time.process_time() - started)
+    name = f"codebook, {num_codes:,} codes of 200 centers"
+    hand_over(faster(name, runs, [plain_seconds] * len(runs), "plain loop"))
     print(
-        f"4,496 codes, 200 centers, 12 % of the bits flipped: book {len(book):,}, same ids "
+        f"{num_codes:,} codes, 200 centers, 12 % of the bits flipped: book {len(book):,}, same ids "
         f"{answer.ids.tolist() == plain}\n"
         f"  plain loop {plain_seconds:8.3f} s\n"
         f"  codebook   {min(runs):8.3f} s with packing, best of 5: "
@@ -94,6 +97,8 @@ def long_streams(num_codes: int) -> None:
         started = time.process_time()
         answer = book.observe(words)
         seconds = time.process_time() - started
+        flipped = f"{1 - share_clean:.0%} of them with flipped bits"
+        hand_over(Row(f"codebook, {num_codes:,} codes, {flipped}", [seconds], "s"))
         print(
             f"{num_codes:,} codes, {NUM_CENTERS:,} centers, {1 - share_clean:.0%} of the codes "
             f"with 2-6 flipped bits: exact hits {(answer.distance == 0).mean():.2%}, "
@@ -119,9 +124,10 @@ def memory(num_codes: int) -> None:
 
 
 def main() -> None:
-    num_codes = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    numbers = [int(argument) for argument in sys.argv[1:3]]
+    num_codes, compared = numbers + [1_000_000, 4_496][len(numbers) :]
     print(f"L = {NUM_BITS}, radius {RADIUS}, numpy {np.__version__}")
-    beside_the_plain_loop()
+    beside_the_plain_loop(compared)
     long_streams(num_codes)
     memory(num_codes)
 

@@ -1,12 +1,15 @@
-"""Discovery on streams of embeddings: PHE, SMILE, the leader and the closed-set bound.
+"""Discovery on streams of embeddings: PHE, SMILE, prototypes, the leaders and closed-set bounds.
 
     python tests/benchmarks/online_quality.py <embeddings.npz> <classes> choose|table [out.json]
+    python tests/benchmarks/online_quality.py <embeddings.npz> <classes> prototypes|ceiling
 
 `classes` are known and as many novel, drawn from the file's classes. `choose` picks, for each code
 length, the setting of PHE by hiding half of the known classes: it sees the labeled embeddings of
 the base stage alone, of the seeds 0 and 1, and takes the setting farthest inside the bar, which is
 measured against the closed-set bound of the same run. `table` then prints means over the seeds 0-4
-at the settings that `choose` stored; nothing there was chosen on. `ceiling` answers the same
+at the settings that `choose` stored; nothing there was chosen on. `prototypes` prints the rows of
+the prototype memory, which has nothing to choose: of the embeddings as they come, and tuned by the
+base stage of Happy. `ceiling` answers the same
 streams with what a frozen novelty score and an off-line k-means that is told the number of novel
 classes reach at the known classes' identity that PHE has to keep.
 """
@@ -34,13 +37,14 @@ from cgcd.engine.seeding import isolated_randomness
 from cgcd.losses import separation_target
 from cgcd.memory import pack
 from cgcd.metrics import false_known_rate, identity_accuracy, stream_accuracies
-from cgcd.models import Adapter, GCDModel
+from cgcd.models import Adapter, FixedFeatures, GCDModel
 from cgcd.stages import OnlineScenario
 from scenarios import OnlineProtocol, compose_online, features_online_scenario
 from scenarios.features import read_features
-from strategies import PHE, SMILE, phe, smile
+from strategies import PHE, SMILE, PrototypeMemory, phe, prototype_memory, smile
 
 LENGTHS = tuple(int(bits) for bits in os.environ.get("LENGTHS", "12 16 32").split())
+SEEDS = tuple(int(seed) for seed in os.environ.get("SEEDS", "0 1 2 3 4").split())
 STEPS = 1200
 """Of the labeled stage; half as many where half of the classes are hidden."""
 PHE_SETTINGS = [
@@ -95,20 +99,8 @@ def run(
     num_steps: int = STEPS,
 ) -> tuple[OnlineStrategy, OnlineScenario, dict[str, float]]:
     """Train, answer the stream, and give the row of the whole of it."""
-    data = read_features(path)
-    dim = data.vectors.shape[1]
-    with isolated_randomness(seed, "model"):
-        model = GCDModel(
-            Adapter(dim, 512), tail_units="all", projection_hidden=16, projection_dim=8
-        )
-    scenario = features_online_scenario(
-        inputs=model.inputs,
-        data_root=path,
-        protocol=protocol(number),
-        seed=seed,
-        noise=setting["noise"],
-        window=10**6,
-    )
+    model = drawn_model(path, seed, projection_hidden=16, projection_dim=8)
+    scenario = stream_of(path, number, seed, model, setting["noise"])
     base = phe.BASE if method == "phe" else smile.BASE
     steps = -(-len(scenario.train_stream[0].dataset) // base.batch_size)
     common: dict[str, Any] = {
@@ -129,6 +121,54 @@ def run(
     else:
         strategy = SMILE(**common)
     return strategy, scenario, dict(run_stages(strategy, scenario).rows[-1])
+
+
+def drawn_model(path: Path, seed: int, learns: bool = True, **projection: int) -> GCDModel:
+    """An adapter of the embeddings, or nothing but them."""
+    dim = read_features(path).vectors.shape[1]
+    with isolated_randomness(seed, "model"):
+        backbone = Adapter(dim, 512) if learns else FixedFeatures(dim, norm=False)
+        return GCDModel(backbone, tail_units="all", **projection)
+
+
+def stream_of(path: Path, number: int, seed: int, model: GCDModel, noise: float) -> OnlineScenario:
+    return features_online_scenario(
+        inputs=model.inputs,
+        data_root=path,
+        protocol=protocol(number),
+        seed=seed,
+        noise=noise,
+        window=10**6,
+    )
+
+
+def prototypes(path: Path, number: int) -> None:
+    """Rows of the prototype memory, its bound and its leader."""
+    print_header()
+    for tuned in (False, True):
+        lines: dict[str, list[dict[str, float]]] = {}
+        started = time.perf_counter()
+        for seed in SEEDS:
+            model = drawn_model(path, seed, tuned, projection_hidden=256, projection_dim=64)
+            scenario = stream_of(path, number, seed, model, 0.02 if tuned else 0.0)
+            base = prototype_memory.BASE
+            steps = -(-len(scenario.train_stream[0].dataset) // base.batch_size)
+            strategy = PrototypeMemory(
+                model=model,
+                base=replace(base, epochs=max(1, STEPS // steps)),
+                tune_base=tuned,
+                seed=seed,
+                observe_batch_size=512,
+                evaluator=discovery_evaluator(Baselines(), loss_terms=False),
+            )
+            row = dict(run_stages(strategy, scenario).rows[-1])
+            print(f"seed {seed}: {strategy.report['thresholds']}")
+            name = f"prototypes, {'tuned' if tuned else 'as they come'}"
+            lines.setdefault(name, []).append(row)
+            for part_name, part in parts_of(row):
+                lines.setdefault(f"  its {part_name}", []).append(part)
+        print_rows(lines)
+        print(f"  {(time.perf_counter() - started) / len(SEEDS):.0f} s a seed")
 
 
 def distances_to_the_bar(row: dict[str, float]) -> tuple[float, float, float]:
@@ -211,17 +251,37 @@ def parts_of(row: dict[str, float]) -> Iterator[tuple[str, dict[str, float]]]:
         yield name, found
 
 
-def table(path: Path, number: int, settings: dict[str, Any]) -> None:
+def print_header() -> None:
     print(
         f"{'':28}"
         + "".join(f"{column.split('/')[-1][:11]:>13}" for column in COLUMNS)
         + "  created"
     )
+
+
+def print_rows(lines: dict[str, list[dict[str, float]]]) -> None:
+    """Mean and deviation over the seeds of each line."""
+    for name, rows in lines.items():
+        cells = []
+        for column in (*COLUMNS, "stream/created"):
+            values = [row[column] for row in rows if column in row]
+            scale = 1 if column == "stream/created" else 100
+            cells.append(
+                f"{scale * np.mean(values):6.1f} ± {scale * np.std(values):4.1f}"
+                if values
+                else f"{'':13}"
+            )
+        print(f"{name:28}" + "".join(cells))
+    sys.stdout.flush()
+
+
+def table(path: Path, number: int, settings: dict[str, Any]) -> None:
+    print_header()
     for method, length in product(("phe", "smile"), LENGTHS):
         setting = settings[f"{method}-{length}"]
         lines: dict[str, list[dict[str, float]]] = {}
         gaps = []
-        for seed in range(5):
+        for seed in SEEDS:
             strategy, scenario, row = run(path, number, method, length, seed, setting)
             lines.setdefault(f"{method} L {length}", []).append(row)
             if method == "phe":
@@ -230,24 +290,14 @@ def table(path: Path, number: int, settings: dict[str, Any]) -> None:
             for name, part in parts_of(row):
                 lines.setdefault(f"  its {name}", []).append(part)
         print(f"{setting}")
-        for name, rows in lines.items():
-            cells = []
-            for column in (*COLUMNS, "stream/created"):
-                values = [row[column] for row in rows if column in row]
-                scale = 1 if column == "stream/created" else 100
-                cells.append(
-                    f"{scale * np.mean(values):6.1f} ± {scale * np.std(values):4.1f}"
-                    if values
-                    else f"{'':13}"
-                )
-            print(f"{name:28}" + "".join(cells))
+        print_rows(lines)
         if gaps:
             novel, named, ratio = np.mean(gaps, axis=0)
             print(
                 f"  to the bar: novel {novel:+.1f} (5), named {named:+.1f} (-3),"
-                f" categories x {ratio:.2f} (0.5-3)"
+                f" categories x {ratio:.2f} (0.5-3)",
+                flush=True,
             )
-        sys.stdout.flush()
 
 
 def ceiling(path: Path, number: int) -> None:
@@ -255,7 +305,7 @@ def ceiling(path: Path, number: int) -> None:
     print("kept   strict all/known/novel   named  false known")
     for kept in (0.99, 0.97, 0.95, 0.9, 0.8):
         rows = []
-        for seed in range(5):
+        for seed in SEEDS:
             data = read_features(path)
             cut = compose_online(data.targets, protocol(number), seed)
             vectors = data.vectors.astype(np.float32)
@@ -305,6 +355,9 @@ def main(source: str, classes: str, what: str, store: str = "chosen.json") -> No
             choose(path, number, folder, Path(store))
         elif what == "table":
             table(path, number, json.loads(Path(store).read_text()))
+            prototypes(path, number)
+        elif what == "prototypes":
+            prototypes(path, number)
         else:
             ceiling(path, number)
 

@@ -1,0 +1,116 @@
+"""An epoch of a strategy and as many steps of a bare loop take turns, on the same machine at once.
+
+The bare loop is what one writes without a framework: batches, model, losses, backward, optimizer.
+It works on copies of what the strategy has after its first epoch.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor
+
+from cgcd.engine import Batch
+from cgcd.engine.optimization import parameter_groups
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor, Tensor]]]
+"""One epoch of views (B, V, ...), visible labels (B,) and sample ids (B,)."""
+
+
+class BareLoop:
+    """A strategy's training step without the framework around it.
+
+    Args:
+        strategy: in the stage that is measured; model and optimizer are made anew beside it.
+        batches: of every epoch.
+    """
+
+    def __init__(self, strategy: Any, batches: Batches) -> None:
+        self.batches = batches
+        self.twin = copy.copy(strategy)  # its losses, on a model and draws of their own
+        self.twin.model = self.model = copy.deepcopy(strategy.model)
+        if hasattr(strategy, "draws"):
+            self.twin.draws = torch.Generator().manual_seed(0)
+        self.recipe = strategy.recipe
+        self.optimizer = self.recipe.optimizer(
+            [
+                {**group, "params": [parameter for _, parameter in group["params"]]}
+                for group in parameter_groups(self.model)
+                if group["params"]
+            ]
+        )
+
+    def epoch(self) -> int:
+        """One pass over the batches; gives the number of steps."""
+        steps = 0
+        for batch in self.batches():
+            self.step(*batch)
+            steps += 1
+        return steps
+
+    def step(self, views: Tensor, labels: Tensor, ids: Tensor) -> None:
+        """In the order of the framework's: when memory is freed counts too."""
+        self.optimizer.zero_grad()
+        self.recipe.total(self.losses(views, labels, ids)).backward()
+        self.optimizer.step()
+
+    def losses(self, views: Tensor, labels: Tensor, ids: Tensor) -> Mapping[str, Tensor]:
+        """The strategy's terms of one batch."""
+        trunk = self.model.trunk_output(views)
+        return self.twin.losses(Batch(trunk, self.model.from_trunk(trunk), labels, ids))
+
+
+class Turns(SupervisedPlugin):
+    """After each epoch of the strategy's stage, an epoch of a bare loop.
+
+    Args:
+        bare: makes the bare loop of the strategy, after the first epoch.
+        stage: which is measured.
+        warm: first epochs that do not count.
+
+    Attributes:
+        framework, loop: seconds a step, one an epoch; see `clock`.
+        bare: the bare loop.
+    """
+
+    def __init__(self, bare: Callable[[Any], BareLoop], *, stage: int = 0, warm: int = 1) -> None:
+        super().__init__()
+        self.build, self.stage, self.warm = bare, stage, warm
+        self._seconds: list[tuple[float, float]] = []
+        self.bare: BareLoop
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        self._steps = strategy.clock.train_iterations
+        self._started = clock(strategy.device)
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.stage_index != self.stage:
+            return
+        ended = clock(strategy.device)
+        if not self._seconds:
+            self.bare = self.build(strategy)
+        ours = (ended - self._started) / (strategy.clock.train_iterations - self._steps)
+        started = clock(strategy.device)
+        steps = self.bare.epoch()
+        self._seconds.append((ours, (clock(strategy.device) - started) / steps))
+
+    @property
+    def framework(self) -> list[float]:
+        return [ours for ours, _ in self._seconds[self.warm :]]
+
+    @property
+    def loop(self) -> list[float]:
+        return [bare for _, bare in self._seconds[self.warm :]]
+
+
+def clock(device: torch.device) -> float:
+    """Seconds of the processor on a CPU, however busy it is; elsewhere of the clock, work ended."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,105 @@
+"""Seconds of the closed-form strategies on 50,000 embeddings of width 768, 50 + 5 x 10 classes.
+
+    python tests/benchmarks/frozen_speed.py [nmc|gaussian|analytic|vb_cgcd|vb_cgcd_closed ...]
+
+The embeddings are drawn: 100 classes of 500 training and 100 test samples, means and covariances of
+a decaying spectrum as those of images have. 400 of each known class are labeled, 20 more come at
+every stage. Features stay as they come. A run is that of `cgcd run` with its floors and without the
+files of the analysis; two threads. Prints seconds of the clock and of the processor for reading and
+each stage, and in all.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _timing import Row, hand_over
+
+from cgcd.cli.configs import compose_run
+from cgcd.cli.parts import Parts
+from cgcd.engine import run_stages
+
+CLASSES, WIDTH, TRAINED, TESTED = 100, 768, 500, 100
+MOST_SECONDS = 60
+RUNS = {
+    "nmc": ["strategy=nmc"],
+    "gaussian": ["strategy=gaussian"],
+    "analytic": ["strategy=analytic"],
+    "vb_cgcd_closed": ["strategy=vb_cgcd", "strategy.fit=closed"],
+    "vb_cgcd": ["strategy=vb_cgcd"],
+}
+
+
+def write(target: Path) -> None:
+    """Drawn embeddings as a file: `f` float16, `y`, `split`."""
+    generator = np.random.default_rng(0)
+    spectrum = (np.arange(1, WIDTH + 1) ** -0.5).astype(np.float32)
+    parts, labels, split = [], [], []
+    for c in range(CLASSES):
+        mean = 2 * spectrum * generator.standard_normal(WIDTH, dtype=np.float32)
+        widths = spectrum * generator.uniform(0.5, 1.5, WIDTH).astype(np.float32)
+        noise = generator.standard_normal((TRAINED + TESTED, WIDTH), dtype=np.float32)
+        parts.append((mean + widths * noise).astype(np.float16))
+        labels.append(np.full(TRAINED + TESTED, c))
+        split.append(np.arange(TRAINED + TESTED) >= TRAINED)
+    rotation, _ = np.linalg.qr(generator.standard_normal((WIDTH, WIDTH), dtype=np.float32))
+    rows = np.concatenate([part.astype(np.float32) @ rotation for part in parts])
+    np.savez(
+        target,
+        f=rows.astype(np.float16),
+        y=np.concatenate(labels),
+        split=np.concatenate(split).astype(np.int64),
+    )
+
+
+def measure(name: str, file: Path) -> None:
+    """Run one strategy and print where its seconds went."""
+    started, used = time.perf_counter(), time.process_time()
+    lines: list[str] = []
+
+    def lap(what: str) -> None:
+        nonlocal started, used
+        now = time.perf_counter(), time.process_time()
+        spent.append((now[0] - started, now[1] - used))
+        lines.append(f"  {what:10} {spent[-1][0]:6.1f} s  {spent[-1][1]:6.1f} s of processor")
+        started, used = now
+
+    spent: list[tuple[float, float]] = []
+    config, _ = compose_run(
+        [
+            *RUNS[name],
+            "scenario=features",
+            "model=identity",
+            "strategy.tune_base=false",
+            f"data_root={file}",
+            "tracking=none",
+            "analysis=false",
+            "scenario.protocol.samples_per_known=20",
+        ]
+    )
+    parts = Parts.build(config, file.parent / name)
+    torch.set_num_threads(2)
+    lap("reading")
+    result = run_stages(
+        parts.strategy, parts.scenario, None, on_stage=lambda row: lap(f"stage {row['stage']}")
+    )
+    wall, processor = map(sum, zip(*spent, strict=True))
+    hand_over(Row(f"{name} on 50,000 embeddings, 2 threads, clock", [wall], "s", bar=MOST_SECONDS))
+    print(
+        f"{name}: {wall:.1f} s (at most {MOST_SECONDS}), {processor:.1f} s of processor, "
+        f"mean All {100 * result.headline:.1f}"
+    )
+    print("\n".join(lines), flush=True)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "drawn.npz"
+        write(path)
+        for chosen in sys.argv[1:] or RUNS:
+            measure(chosen, path)

@@ -1,0 +1,241 @@
+"""The one table: every strategy on digits and on two files of embeddings, in stages and streams.
+
+    python tests/benchmarks/one_table.py ROOT [--cifar100 FILE] [--omniglot FILE]
+        [--photos FILE --weights FILE] [--only DATASET/STRATEGY/SEED ...] [--quick] [--show]
+
+`--cifar100` takes embeddings with their split, `--omniglot` what `omniglot_embeddings.py` writes,
+`--photos` and `--weights` the images as .npz and MobileNetV2's file. Each cell is a run of
+`cgcd run` in a process of its own, in a folder under ROOT/runs; one that was run with the same
+arguments is read and not run again, so the table can be made in pieces: `--only 'cifar100/*/0'`.
+First it prints how long what is left may take, last the tables as Markdown of all cells that are
+there. `--show` runs nothing.
+
+Class counts are given, or estimated in the rows that say so. Numbers in percent; in stages All /
+Known / Novel under one matching, means and deviations over the seeds; seconds are those of the
+processor, one thread, reading and floors included; memory is the largest of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _table_cells import Cell, all_cells, written_omniglot
+
+from cgcd.cli.folders import stored_results
+
+CAPTION = (
+    "CIFAR-100's embeddings and photos come from a network trained on ImageNet's labels, which has "
+    "seen many of the novel classes under other names; Omniglot's from one that saw the background "
+    "alphabets. Strategies that learn have a small map of the embeddings to train, 10 epochs a "
+    "stage; the closed-form ones take the embeddings as they come. Photos: reduced, 96 pixels, 1 "
+    "seed, at most 5 epochs a stage."
+)
+GROUPS = ("all", "known", "novel")
+Row = dict[str, Any]
+
+
+def measured(cell: Cell, root: Path) -> Row | None:
+    """Results and cost of a cell that was run with the same arguments."""
+    path = _cell_file(cell, root)
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text())
+    results = stored_results(root / "runs" / kept["folder"])
+    fits = results is not None and kept["arguments"] == list(cell.arguments)
+    return {**results, **kept} if fits else None
+
+
+def run(cell: Cell, root: Path) -> None:
+    """Run a cell in a process of its own, from its beginning, and store what that cost."""
+    command = [sys.executable, "-m", "cgcd", "run", *cell.arguments, f"runs_root={root / 'runs'}"]
+    log = root / "last.log"
+    with log.open("w") as out:
+        process = subprocess.Popen([*command, "overwrite=true"], stdout=out, stderr=out)
+        _, status, used = os.wait4(process.pid, 0)
+    printed = log.read_text()
+    folder = re.search(r"^results: +(.+)$", printed, re.MULTILINE)
+    if os.waitstatus_to_exitcode(status) or folder is None:
+        print(f"{cell.name} failed:\n{printed[-2000:]}", flush=True)
+        return
+    kept = {
+        "arguments": cell.arguments,
+        "folder": Path(folder[1]).name,
+        "processor_seconds": used.ru_utime + used.ru_stime,
+        "peak_mib": used.ru_maxrss / 1024,
+    }
+    path = _cell_file(cell, root)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(kept))
+    print(f"{cell.name}: {kept['processor_seconds']:.0f} s", flush=True)
+
+
+def _cell_file(cell: Cell, root: Path) -> Path:
+    return root / "cells" / f"{cell.name.replace('/', '-')}.json"
+
+
+def time_left(missing: Sequence[Cell], found: dict[Cell, Row]) -> float:
+    """Seconds of the processor, from the same row where it was measured."""
+    known: dict[tuple[str, str], float] = {
+        (cell.dataset, cell.strategy): row["processor_seconds"] for cell, row in found.items()
+    }
+    return sum(known.get((c.dataset, c.strategy), c.guessed_seconds) for c in missing)
+
+
+def spread(values: Sequence[float | None], scale: float = 100.0, digits: int = 1) -> str:
+    """Mean, and deviation where there are several values."""
+    known = [scale * value for value in values if value is not None]
+    if not known:
+        return "-"
+    deviation = f" ± {np.std(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.{digits}f}{deviation}"
+
+
+def over_stages(row: Row, key: str) -> float | None:
+    """Mean over the continual stages; None where one lacks it."""
+    values = [stage[key] for stage in row["stages"][1:] if key in stage]
+    return float(np.mean(values)) if values and len(values) == len(row["stages"]) - 1 else None
+
+
+def in_groups(rows: Sequence[Row], front: str) -> str:
+    """All, known and novel: means over stages and seeds."""
+    return " / ".join(spread([over_stages(row, front + group) for row in rows]) for group in GROUPS)
+
+
+def at_stage(rows: Sequence[Row], stage: int) -> str:
+    """All, known and novel at one stage, means over the seeds."""
+    found = [[row["stages"][stage].get(f"accuracy/{group}") for row in rows] for group in GROUPS]
+    return "/".join("-" if None in part else f"{100 * np.mean(part):.1f}" for part in found)
+
+
+def costs(rows: Sequence[Row]) -> list[str]:
+    return [
+        spread([row["processor_seconds"] for row in rows], 1, 0),
+        f"{max(row['peak_mib'] for row in rows):.0f}",
+    ]
+
+
+def staged_table(dataset: str, rows: dict[str, list[Row]]) -> list[str]:
+    """One row a strategy, and floors and bound of the features as they come."""
+    num_stages = max(len(row["stages"]) for group in rows.values() for row in group)
+    head = ["strategy", "seeds", "mean All / Known / Novel"]
+    head += [f"stage {t}" for t in range(1, num_stages)]
+    head += ["M_f", "M_d", "count error", "bound All", "s", "MiB"]
+    lines = [f"**{dataset}**", "", *_header(head)]
+    for name, runs in rows.items():
+        last = [run["stages"][-1] for run in runs]
+        cells = [
+            name,
+            str(len(runs)),
+            in_groups(runs, "accuracy/"),
+            *(at_stage(runs, t) for t in range(1, num_stages)),
+            spread([stage.get("forgetting/m_f") for stage in last]),
+            spread([stage.get("forgetting/m_d") for stage in last]),
+            spread([over_stages(run, "stage/count_error") for run in runs], 1, 2),
+            spread([over_stages(run, "bound/closed_set_all") for run in runs]),
+            *costs(runs),
+        ]
+        lines.append(_line(cells))
+    if "nmc" in rows:
+        for name in ("nearest_mean", "kmeans"):
+            cells = [
+                f"floor: {name}",
+                str(len(rows["nmc"])),
+                in_groups(rows["nmc"], f"floor/{name}_"),
+            ]
+            lines.append(_line([*cells, *[""] * (len(head) - len(cells))]))
+    return lines
+
+
+def stream_table(dataset: str, rows: dict[str, list[Row]]) -> list[str]:
+    """One row a method, beside the bound and the untrained leader of the same runs."""
+    head = ["method", "seeds", "strict All / Known / Novel", "pruned All", "known named"]
+    head += ["created", "bound All", "leader All", "s", "MiB"]
+    lines = [f"**{dataset}**", "", *_header(head)]
+    for name, runs in rows.items():
+        ends = [run["stages"][-1] for run in runs]
+
+        def column(key: str, scale: float = 100.0, last: Sequence[Row] = ends) -> str:
+            return spread([end.get(key) for end in last], scale)
+
+        lines.append(
+            _line(
+                [
+                    name,
+                    str(len(runs)),
+                    " / ".join(column(f"strict/{group}") for group in GROUPS),
+                    column("pruned/all"),
+                    column("identity/known"),
+                    f"{column('stream/created', 1)} of {column('stream/true_novel', 1)}",
+                    column("bound/closed_set_strict_all"),
+                    column("floor/leader_strict_all"),
+                    *costs(runs),
+                ]
+            )
+        )
+    return lines
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    return [_line(names), "|" + " --- |" * len(names)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def print_tables(found: dict[Cell, Row]) -> None:
+    by_dataset: dict[str, dict[str, list[Row]]] = {}
+    for cell, row in found.items():
+        by_dataset.setdefault(cell.dataset, {}).setdefault(cell.strategy, []).append(row)
+    for dataset, rows in by_dataset.items():
+        table = stream_table if dataset.endswith("_stream") else staged_table
+        print("\n".join(["", *table(dataset, rows)]))
+    commits = sorted({str(row.get("commit"))[:7] for row in found.values()})
+    print(f"\n{CAPTION} Commit {', '.join(commits)}.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("root", type=Path)
+    for name in ("cifar100", "omniglot", "photos", "weights"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--only", nargs="*", default=["*"])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--show", action="store_true")
+    asked = parser.parse_args()
+    root = asked.root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    names = ("cifar100", "omniglot", "photos", "weights")
+    files = {name: getattr(asked, name).resolve() for name in names if getattr(asked, name)}
+    if "omniglot" in files:
+        files["omniglot"] = written_omniglot(files["omniglot"], root)
+    cells = all_cells(files, asked.quick)
+    chosen = [cell for cell in cells if any(fnmatch(cell.name, one) for one in asked.only)]
+    found = {cell: row for cell in cells if (row := measured(cell, root)) is not None}
+    missing = [] if asked.show else [cell for cell in chosen if cell not in found]
+    print(
+        f"{len(missing)} of {len(cells)} runs to do, about "
+        f"{time_left(missing, found) / 60:.0f} minutes of one core",
+        flush=True,
+    )
+    for cell in missing:
+        run(cell, root)
+        row = measured(cell, root)
+        if row is not None:
+            found[cell] = row
+    if found:
+        print_tables({cell: found[cell] for cell in cells if cell in found})
+
+
+if __name__ == "__main__":
+    main()
