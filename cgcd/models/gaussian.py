@@ -20,8 +20,10 @@ from cgcd.models.shrinkage import (
 )
 
 COVARIANCES = ("per_class", "tied")
-CHUNK = 8192
-"""Samples whose distances to a class are computed at once."""
+CHUNK = 512
+"""Samples whose distances to a class are computed at once; few, so that they stay in the cache."""
+STRIP = 96
+"""Columns of a whitened sample that are computed at once: triangles are cut into such strips."""
 
 
 class FittedClasses(NamedTuple):
@@ -42,7 +44,7 @@ class GaussianHead(nn.Module):
 
     The buffers, float64, hold `counts` (K,), `means` (K, d), `factors`, lower Cholesky factors
     (K, d, d), none where covariances are tied, and `tied_factor` (d, d). A state dict of any number
-    of classes loads.
+    of classes loads. The inverses of the factors, as large again, are kept once they were needed.
 
     Args:
         dim: D, the width of the features.
@@ -101,6 +103,7 @@ class GaussianHead(nn.Module):
         self.register_buffer("means", torch.zeros(0, width, **kind))
         self.register_buffer("factors", torch.zeros(0, width, width, **kind))
         self.register_buffer("tied_factor", torch.eye(width, **kind))
+        self._inverted: tuple[Tensor, Tensor] | None = None  # factors, and their inverses
 
     @property
     def num_classes(self) -> int:
@@ -183,7 +186,7 @@ class GaussianHead(nn.Module):
         Without `log_determinant` minus half the squared Mahalanobis distance.
         """
         kept = FittedClasses(self.counts, self.means, self.factors)
-        return self._scores(self.points(features), kept)
+        return self._scores(self.points(features), kept, self._inverses())
 
     @torch.no_grad()
     def sample(self, per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -247,7 +250,10 @@ class GaussianHead(nn.Module):
             torch.stack(factors) if factors else empty,
         )
 
-    def _scores(self, points: Tensor, classes: FittedClasses) -> Tensor:
+    def _scores(
+        self, points: Tensor, classes: FittedClasses, inverses: Tensor | None = None
+    ) -> Tensor:
+        """Scores (N, M) of points (N, d); `inverses` of the factors where they are known."""
         if self.covariance == "tied":
             factor = self.tied_factor
             white = _whitened(factor, points)
@@ -255,13 +261,19 @@ class GaussianHead(nn.Module):
             scores = white @ means.T - means.square().sum(1) / 2
             scores = scores - white.square().sum(1, keepdim=True) / 2
             return scores - log_determinant(factor) / 2 if self.log_determinant else scores
+        if inverses is None:
+            inverses = _inverses(classes.factors)
         scores = points.new_empty(len(points), len(classes.means))
-        volumes = log_determinant(classes.factors) / 2
-        for c, (mean, factor) in enumerate(zip(classes.means, classes.factors, strict=True)):
+        for c, (mean, inverse) in enumerate(zip(classes.means, inverses, strict=True)):
             for first in range(0, len(points), CHUNK):
-                away = _whitened(factor, points[first : first + CHUNK] - mean)
-                scores[first : first + CHUNK, c] = -away.square().sum(1) / 2
-        return scores - volumes if self.log_determinant else scores
+                away = points[first : first + CHUNK] - mean
+                scores[first : first + CHUNK, c] = -_squared_lengths(inverse, away) / 2
+        return scores - log_determinant(classes.factors) / 2 if self.log_determinant else scores
+
+    def _inverses(self) -> Tensor:
+        if self._inverted is None or self._inverted[0] is not self.factors:
+            self._inverted = self.factors, _inverses(self.factors)
+        return self._inverted[1]
 
     def _keep(self, classes: FittedClasses) -> None:
         self.counts, self.means, self.factors = classes
@@ -279,3 +291,22 @@ class GaussianHead(nn.Module):
 
 def _whitened(factor: Tensor, rows: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(factor, rows.T, upper=False).T
+
+
+def _inverses(factors: Tensor) -> Tensor:
+    """Of lower triangles (M, d, d)."""
+    identity = torch.eye(factors.shape[-1]).to(factors)
+    parts = [torch.linalg.solve_triangular(one, identity, upper=False) for one in factors]
+    return torch.stack(parts) if parts else factors
+
+
+def _squared_lengths(inverse: Tensor, rows: Tensor) -> Tensor:
+    """|L^-1 x|^2, (N,), of rows (N, d), given the inverse of a lower triangle L.
+
+    A strip of its rows is zero beyond the diagonal, so nearly half of the products are left out.
+    """
+    lengths = rows.new_zeros(len(rows))
+    for first in range(0, len(inverse), STRIP):
+        last = min(first + STRIP, len(inverse))
+        lengths += (rows[:, :last] @ inverse[first:last, :last].T).square().sum(1)
+    return lengths

@@ -14,6 +14,8 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 """Penalties to choose from, relative to the mean diagonal of the accumulated products."""
 CHUNK = 4096
 """Samples whose random features exist at once."""
+STRIP = 500
+"""Rows of the symmetric sums that are computed at once, up to the diagonal."""
 
 
 class RidgeRegression(nn.Module):
@@ -85,7 +87,10 @@ class RidgeRegression(nn.Module):
             )
         rows, labels = inputs.to(self.gram), labels.to(self.gram.device)
         weighed = rows if weights is None else rows * weights.to(rows)[:, None]
-        self.gram += rows.T @ weighed
+        for first in range(0, len(self.gram), STRIP):  # the upper triangle is the lower one
+            strip = slice(first, first + STRIP)
+            self.gram[strip, : first + STRIP] += weighed[:, strip].T @ rows[:, : first + STRIP]
+            self.gram[:first, strip] = self.gram[strip, :first].T
         targets = nn.functional.one_hot(labels, self.num_classes).to(rows)
         self.moments += weighed.T @ targets
         mass = torch.ones(len(labels)) if weights is None else weights

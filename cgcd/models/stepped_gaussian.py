@@ -93,20 +93,18 @@ class SteppedGaussianHead(GaussianHead):
         width = self.reduce.width
         means = rows.new_zeros(num_classes, width)
         covariances = torch.eye(width).to(rows).repeat(num_classes, 1, 1)
-        optimizer = torch.optim.Adam([means, covariances], lr=self.learning_rate)
+        optimizer = torch.optim.Adam([means, covariances], lr=self.learning_rate, fused=True)
         generator = torch.Generator().manual_seed(self.seed)
-        before = means.clone(), covariances.clone()
         for step in range(self.steps if num_classes else 0):
             drawn = torch.randperm(len(rows), generator=generator)[:BATCH_SIZE].to(rows.device)
             optimizer.param_groups[0]["lr"] = self.learning_rate * rate(step)
             means.grad, covariances.grad = gradients(means, covariances, rows[drawn], labels[drawn])
+            may_stop = limit is not None and self.stop_early and 3 * step > self.steps
+            before = (means.clone(), covariances.clone()) if may_stop else None
             optimizer.step()
-            if limit is not None and self.stop_early and 3 * step > self.steps:
-                volumes = log_determinant(_factors(covariances))
-                if limit.is_reached(volumes):
-                    means, covariances = before
-                    break
-            before = means.clone(), covariances.clone()
+            if before and limit and limit.is_reached(log_determinant(_factors(covariances))):
+                means, covariances = before
+                break
         factors = [jittered_cholesky(covariance) for covariance in covariances]
         counts = labels.bincount(minlength=num_classes).to(self.counts)
         return FittedClasses(counts, means, torch.stack(factors) if factors else self.factors[:0])
