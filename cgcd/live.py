@@ -3,8 +3,8 @@
     with open_run("runs/digits_online-phe-s0-...") as live:
         answer = live.observe(image)
 
-One process may write, many may read: the book is stored whole after every call that opens a
-category, so a reader sees it as it was before or after that call, never in between.
+One process may write, many may read: the book is stored whole after every call that changes it, so
+a reader sees it as it was before or after that call, never in between.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cgcd.cli.folders import LIVE, LIVE_LOCK, stored_results
-from cgcd.cli.parts import instantiated, usable_device
+from cgcd.cli.parts import instantiated, set_computation, usable_device
 from cgcd.cli.stored_config import stored_config
 from cgcd.engine import OnlineStrategy
 from cgcd.engine.cache import read_whole, write_whole
 from cgcd.engine.checkpoint import latest, restore
-from cgcd.engine.stream import stored_words
+from cgcd.engine.stream import stored_rows
 from cgcd.live_inputs import LiveInputs
-from cgcd.memory import Assignment, HashCodebook
+from cgcd.memory import Assignment, CategoryBook
 from cgcd.models import GCDModel
 from cgcd.vocabulary import InputError
 
@@ -107,20 +107,21 @@ class LiveRun:
                 one (D,) or several (N, D), as they come. Nothing may be given.
 
         Returns:
-            Ids, whether each opened its category, and its distance in bits; see `Assignment`.
+            Ids, whether each opened its category, and its distance; see `Assignment`.
 
         Raises:
             InputError: if it is closed or was opened to read only, or an input does not fit.
             OSError: if the book cannot be written.
         """
         self._check_writable()
-        tensor, size = self._inputs(inputs), len(self._book)
+        tensor, before, version = self._inputs(inputs), self._book.state_dict(), self._book.version
         try:
             answer = self.strategy.observe(tensor)
-            if answer.is_new.any():
+            if self._book.version != version:
                 self.save()
         except BaseException:
-            self._forget_after(size)
+            self.strategy.book = self.strategy.new_book()
+            self.strategy.book.load_state_dict(before)
             raise
         return answer
 
@@ -172,7 +173,7 @@ class LiveRun:
         self.close()
 
     @property
-    def _book(self) -> HashCodebook:
+    def _book(self) -> CategoryBook:
         book = self.strategy.book
         assert book is not None  # `refresh` made it
         return book
@@ -182,7 +183,7 @@ class LiveRun:
             state = "open to read only" if self.read_only else "closed"
             raise InputError(f"{self.folder} is {state}; use look_up, or open it anew")
 
-    def _live_book(self) -> HashCodebook:
+    def _live_book(self) -> CategoryBook:
         go_on = "put a copy back, or remove it to go on from the end of the run's stream"
         stored = read_whole(self._path)
         if stored is None:
@@ -198,11 +199,11 @@ class LiveRun:
             raise InputError(f"{self._path} holds no book ({reason}); {go_on}") from error
         return book
 
-    def _book_of_stream(self) -> HashCodebook:
+    def _book_of_stream(self) -> CategoryBook:
         book, count = self.strategy.new_book(), 0
-        for words in stored_words(self.folder / "checkpoints" / "stream"):
-            book.observe(words)
-            count += len(words)
+        for rows in stored_rows(self.folder / "checkpoints" / "stream"):
+            book.observe(rows)
+            count += len(rows)
         if count != self._stream_length:
             raise InputError(
                 f"{self.folder} holds whole windows of {count} of the {self._stream_length} samples"
@@ -210,15 +211,6 @@ class LiveRun:
                 "which answers the others, or run it anew with overwrite=true"
             )
         return book
-
-    def _forget_after(self, size: int) -> None:
-        """Take back what a call that failed has opened."""
-        book = self._book
-        if len(book) > size:
-            state = book.state_dict()
-            state["words"] = state["words"][:size]
-            self.strategy.book = self.strategy.new_book()
-            self.strategy.book.load_state_dict(state)
 
 
 # -------------------------------------------------------------------- opening
@@ -260,6 +252,7 @@ def _trained(folder: Path, config: Mapping[str, Any], device: str) -> tuple[Onli
     model = instantiated({**config["model"], **own}, "model")
     if not isinstance(model, GCDModel):
         raise InputError(f"model in {folder / 'config.yaml'} names no GCDModel; {_ANEW}")
+    set_computation(model, config)
     given = {**config["strategy"], "device": device, "warm_up": None}
     strategy = instantiated(given, "strategy", model=model)
     if not isinstance(strategy, OnlineStrategy):

@@ -26,7 +26,7 @@ from cgcd.vocabulary import UNLABELED
 from scenarios.draws import draw_without_replacement
 from scenarios.identity import data_hash
 from scenarios.known_novel import KnownNovelProtocol, cut
-from scenarios.stream import as_pil, image_views
+from scenarios.stream import at_hand, image_views
 from scenarios.views import STANDARD, Augmentation
 
 _ORDER_DRAW = 1  # a stream of the generator that the draw of labels does not use
@@ -180,7 +180,7 @@ def online_scenario(
     Raises:
         InputError: if the window is smaller than 1, or as `image_views` says.
     """
-    images = as_pil(images)
+    (images,) = at_hand(inputs, images)
     views = image_views(images, inputs, augmentations)
     return online_stages(images, class_names, composition, *views, name=name, window=window)
 

@@ -27,7 +27,7 @@ from scenarios.arrays import ImageArrays
 from scenarios.composition import Composition
 from scenarios.identity import data_hash
 from scenarios.known_novel import KnownNovelProtocol, cut
-from scenarios.stream import as_pil, image_views
+from scenarios.stream import at_hand, image_views
 from scenarios.targets import checked_targets
 from scenarios.views import STANDARD, Augmentation
 
@@ -193,11 +193,11 @@ def single_stage_scenario(
     Raises:
         InputError: see `image_views`.
     """
-    train_images = as_pil(data.train_images)
+    train_images, test_images = at_hand(inputs, data.train_images, data.test_images)
     views = image_views(train_images, inputs, augmentations)
     return single_stages(
         train_images,
-        as_pil(data.test_images),
+        test_images,
         data.class_names,
         composition,
         *views,

@@ -10,11 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from cgcd.models import InputSpec
+from cgcd.places import input_cache_bytes
 from cgcd.stages import DiscoveryScenario, Sample, Stage, stage_dataset
 from cgcd.vocabulary import InputError
 from scenarios.arrays import ImageArrays
 from scenarios.composition import Composition
+from scenarios.folder import ImageFiles
 from scenarios.identity import data_hash
+from scenarios.input_cache import cached_images
 from scenarios.views import STANDARD, Augmentation, CenterView, PilImages, TrainViews
 
 
@@ -44,7 +47,7 @@ def discovery_scenario(
     Raises:
         InputError: see `image_views`.
     """
-    train_images, test_images = as_pil(data.train_images), as_pil(data.test_images)
+    train_images, test_images = at_hand(inputs, data.train_images, data.test_images)
     train_view, test_view = image_views(train_images, inputs, augmentations)
     return discovery_stages(
         train_images,
@@ -117,6 +120,21 @@ def discovery_stages(
 def as_pil(images: np.ndarray | Sequence[Image.Image]) -> Sequence[Image.Image]:
     """Arrays as images made on access; what holds images already comes back as it is."""
     return PilImages(images) if isinstance(images, np.ndarray) else images
+
+
+def at_hand(
+    inputs: InputSpec, *parts: np.ndarray | Sequence[Image.Image]
+) -> list[Sequence[Image.Image]]:
+    """The parts of a data set as images; those of files are kept decoded where they may be.
+
+    Args:
+        inputs: what the backbone wants.
+        parts: training images first, for they come first where there is room for some only.
+    """
+    files = [part for part in parts if isinstance(part, ImageFiles)]
+    if len(files) < len(parts) or not input_cache_bytes() or inputs.vector is not None:
+        return [as_pil(part) for part in parts]
+    return list(cached_images(files, inputs, input_cache_bytes()))
 
 
 def image_views(

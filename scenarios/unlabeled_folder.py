@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from cgcd.models import InputSpec
 from cgcd.stages import DiscoveryScenario
@@ -20,7 +21,7 @@ from scenarios.given_stages import (
 )
 from scenarios.photo_scan import Photo, list_photos, scan_photos
 from scenarios.photos import SUFFIXES, PhotoFiles
-from scenarios.stream import image_views
+from scenarios.stream import at_hand, image_views
 from scenarios.truth_file import read_truth
 from scenarios.views import STANDARD, Augmentation
 
@@ -87,7 +88,9 @@ def folder_scenario(
     )
     class_names = _classes(labeled, photos)
     _check_stages(folders, listed, photos)
-    given = _given(photos, shorter_side, class_names, listed, truth, held_out, seed)
+    files = PhotoFiles([photo.path for photo in photos], shorter_side)
+    (samples,) = at_hand(inputs, files)
+    given = _given(photos, samples, class_names, listed, truth, held_out, seed)
     views = image_views(given.samples, inputs, augmentations)
     return given_stages_scenario(
         given,
@@ -100,7 +103,7 @@ def folder_scenario(
 
 def _given(
     photos: Sequence[Photo],
-    shorter_side: int,
+    samples: Sequence[Image.Image],
     class_names: Sequence[str],
     listed: Sequence[Photo],
     truth: str | Path | None,
@@ -122,7 +125,7 @@ def _given(
         told = _told(photos, read_truth(truth, [photo.name for photo in listed]), truth)
         rows, names = rows_of_names(told, class_names, stages)
     return GivenStages(
-        samples=PhotoFiles([photo.path for photo in photos], shorter_side),
+        samples=samples,
         sample_names=tuple(photo.name for photo in photos),
         labeled=labeled[trained],
         labels=labels[trained],

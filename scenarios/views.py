@@ -1,14 +1,16 @@
 """From an image to a tensor: random views for training, one fixed view for evaluation.
 
 Every random number comes from `cgcd.engine.seeding.uniforms`, a function of seed, stage, epoch,
-sample and view, so views do not depend on workers, resuming or what was drawn before.
+sample and view, so views do not depend on workers, resuming or what was drawn before. A view makes
+a whole batch at once from resized pixels, with the same numbers and to the same bits as one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,9 +19,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from cgcd.engine.seeding import current_draw, uniforms
+from cgcd.engine.seeding import Draw, batch_uniforms, current_draw, uniforms
 from cgcd.models import InputSpec
 from cgcd.stages import Sample
+
+_MOST_KEPT = 2**31  # bytes of resized images that stay in memory
 
 
 class Augmentation(Protocol):
@@ -30,6 +34,13 @@ class Augmentation(Protocol):
     def __call__(self, image: Image.Image, draws: np.ndarray, spec: InputSpec) -> Image.Image: ...
 
 
+@runtime_checkable
+class PixelAugmentation(Protocol):
+    """An augmentation that also works on pixels, uint8 (C, H, W), to the same bits."""
+
+    def of_pixels(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class RandomCrop:
     """A square of the input size at a random place."""
@@ -37,9 +48,20 @@ class RandomCrop:
     num_draws = 2
 
     def __call__(self, image: Image.Image, draws: np.ndarray, spec: InputSpec) -> Image.Image:
-        left = int(draws[0] * (image.width - spec.size + 1))
-        top = int(draws[1] * (image.height - spec.size + 1))
+        left, top = self._corner(image.width, image.height, draws, spec.size)
         return image.crop((left, top, left + spec.size, top + spec.size))
+
+    def of_pixels(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
+        """The same square; no pixel is copied."""
+        height, width = pixels.shape[1:]
+        if min(height, width) < spec.size:
+            return pixels_of(self(image_of(pixels), draws, spec))
+        left, top = self._corner(width, height, draws, spec.size)
+        return pixels[:, top : top + spec.size, left : left + spec.size]
+
+    @staticmethod
+    def _corner(width: int, height: int, draws: np.ndarray, size: int) -> tuple[int, int]:
+        return int(draws[0] * (width - size + 1)), int(draws[1] * (height - size + 1))
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,10 @@ class HorizontalFlip:
     def __call__(self, image: Image.Image, draws: np.ndarray, spec: InputSpec) -> Image.Image:
         return TF.hflip(image) if draws[0] < self.p else image
 
+    def of_pixels(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
+        """The same for pixels."""
+        return pixels.flip(2) if draws[0] < self.p else pixels
+
 
 @dataclass(frozen=True)
 class RandomAffine:
@@ -61,7 +87,9 @@ class RandomAffine:
         degrees: largest angle either way.
         translate: largest shift either way, as a fraction of the side.
         scale: smallest and largest factor.
-        shear: largest shear angle either way, in degrees.
+        shear: largest shear angle either way, in degrees, of both axes.
+
+    Source: torchvision's `affine`, whose bits the result has.
     """
 
     degrees: float = 10.0
@@ -77,13 +105,12 @@ class RandomAffine:
             round(right * self.translate * image.width),
             round(down * self.translate * image.height),
         ]
-        return TF.affine(
-            image,
-            angle=turn * self.degrees,
-            translate=shift,
-            scale=low + (high - low) * float(draws[4]),
-            shear=[shear * self.shear],
-            interpolation=InterpolationMode.BILINEAR,
+        scale = low + (high - low) * float(draws[4])
+        return image.transform(
+            image.size,
+            Image.Transform.AFFINE,
+            _inverse_affine(image.size, turn * self.degrees, shift, scale, shear * self.shear),
+            Image.Resampling.BILINEAR,
         )
 
 
@@ -106,10 +133,10 @@ class TrainViews:
 
     def __call__(self, sample: Sample) -> Tensor:
         draw = current_draw()
-        resized = _resized(sample.image, self.spec)
+        resized = resized_image(sample.image, self.spec)
         views = []
         for view in range(draw.num_views):
-            numbers = uniforms(draw, sample.id, view, sum(a.num_draws for a in self.augmentations))
+            numbers = uniforms(draw, sample.id, view, self._num_draws)
             image, used = resized, 0
             for augmentation in self.augmentations:
                 image = augmentation(
@@ -119,6 +146,38 @@ class TrainViews:
             views.append(_normalized(image, self.spec))
         return torch.stack(views)
 
+    def drawn(
+        self,
+        images: Sequence[Tensor],
+        sample_ids: Sequence[int],
+        draw: Draw,
+        repeats: Sequence[int],
+        device: torch.device,
+    ) -> Tensor:
+        """The views of a batch, (B, V, C, H, W), on the device.
+
+        Args:
+            images: resized, uint8 (C, H, W) each, maybe of different shapes, B of them.
+            sample_ids: (B,).
+            draw: which views; its `repeat` does not count.
+            repeats: how often each sample was drawn before in this epoch, (B,).
+            device: of the result.
+        """
+        numbers = batch_uniforms(draw, sample_ids, self._num_draws, repeats)
+        draws = numbers.reshape(-1, self._num_draws)
+        views = [pixels for pixels in images for _ in range(draw.num_views)]
+        used = 0
+        for augmentation in self.augmentations:
+            some = draws[:, used : used + augmentation.num_draws]
+            used += augmentation.num_draws
+            change = _pixel_change(augmentation)
+            views = [change(*pair, self.spec) for pair in zip(views, some, strict=True)]
+        return _normalized_batch(views, self.spec, device).unflatten(0, (len(images), -1))
+
+    @property
+    def _num_draws(self) -> int:
+        return sum(augmentation.num_draws for augmentation in self.augmentations)
+
 
 @dataclass(frozen=True)
 class CenterView:
@@ -127,15 +186,23 @@ class CenterView:
     spec: InputSpec
 
     def __call__(self, sample: Sample) -> Tensor:
-        image = TF.center_crop(_resized(sample.image, self.spec), [self.spec.size] * 2)
+        image = TF.center_crop(resized_image(sample.image, self.spec), [self.spec.size] * 2)
         return _normalized(image, self.spec)
+
+    def centered(self, images: Sequence[Tensor], device: torch.device) -> Tensor:
+        """The views of a batch of resized images, uint8 (C, H, W) each; (B, C, H, W)."""
+        size = [self.spec.size] * 2
+        crops = [TF.center_crop(pixels, size) for pixels in images]
+        return _normalized_batch(crops, self.spec, device)
 
 
 class PilImages(Sequence[Image.Image]):
-    """Images (N, H, W, 3) uint8 as PIL images."""
+    """Images (N, H, W, 3) uint8 as PIL images, and resized, each once as long as there is room."""
 
     def __init__(self, arrays: np.ndarray) -> None:
         self.arrays = arrays
+        self._kept: dict[tuple[int, str, int], Tensor] = {}
+        self._room = _MOST_KEPT
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -143,10 +210,79 @@ class PilImages(Sequence[Image.Image]):
     def __getitem__(self, index: int) -> Image.Image:  # type: ignore[override]
         return Image.fromarray(self.arrays[index])
 
+    def holds(self, spec: InputSpec) -> bool:
+        """There is room for all images as `resized` gives them."""
+        return len(self) == 0 or len(self) * self.resized(0, spec).nbytes <= _MOST_KEPT
 
-def _resized(image: Image.Image, spec: InputSpec) -> Image.Image:
+    def resized(self, index: int, spec: InputSpec) -> Tensor:
+        """Pixels of `resized_image`, uint8 (C, H, W), which nobody may change."""
+        key = spec.resize, spec.interpolation, index
+        pixels = self._kept.get(key)
+        if pixels is None:
+            pixels = pixels_of(resized_image(self[index], spec))
+            if pixels.nbytes <= self._room:
+                self._kept[key] = pixels
+                self._room -= pixels.nbytes
+        return pixels
+
+
+def resized_image(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """The image with its shorter side at `spec.resize`: what no draw changes of a view."""
     return TF.resize(image, spec.resize, InterpolationMode(spec.interpolation))
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 (C, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def image_of(pixels: Tensor) -> Image.Image:
+    """The image of pixels, uint8 (C, H, W)."""
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def _pixel_change(augmentation: Augmentation) -> Callable[..., Tensor]:
+    """`of_pixels` of an augmentation, by way of a PIL image where it has none."""
+    if isinstance(augmentation, PixelAugmentation):
+        return augmentation.of_pixels
+    return lambda pixels, draws, spec: pixels_of(augmentation(image_of(pixels), draws, spec))
+
+
+def _inverse_affine(
+    size: tuple[int, int], angle: float, shift: Sequence[int], scale: float, shear: float
+) -> list[float]:
+    """Where the pixels of a turned, sheared, scaled and shifted image come from.
+
+    Returns:
+        a, b, c, d, e, f: pixel (x, y) shows what was at (a x + b y + c, d x + e y + f).
+    """
+    turn, slant = math.radians(angle), math.radians(shear)
+    cosine, sine = math.cos(turn - slant), math.sin(turn - slant)
+    forward = (
+        (cosine / math.cos(slant), -cosine * math.tan(slant) / math.cos(slant) - math.sin(turn)),
+        (sine / math.cos(slant), -sine * math.tan(slant) / math.cos(slant) + math.cos(turn)),
+    )  # of determinant 1
+    back = (forward[1][1], -forward[0][1]), (-forward[1][0], forward[0][0])
+    x, y = size[0] * 0.5, size[1] * 0.5
+    numbers = []
+    for (across, down), middle in zip(back, (x, y), strict=True):
+        across, down = across / scale, down / scale
+        numbers += [across, down, across * (-x - shift[0]) + down * (-y - shift[1]) + middle]
+    return numbers
 
 
 def _normalized(image: Image.Image, spec: InputSpec) -> Tensor:
     return TF.normalize(TF.to_tensor(image), spec.mean, spec.std)
+
+
+def _normalized_batch(images: Sequence[Tensor], spec: InputSpec, device: torch.device) -> Tensor:
+    """`_normalized` of each of M images, uint8 (C, H, W), on the device, (M, C, H, W)."""
+    shape = (len(images), *images[0].shape)
+    pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    torch.stack(list(images), out=pixels)
+    values = pixels.to(device, non_blocking=True).to(torch.get_default_dtype())
+    white, mean, std = (
+        torch.tensor(numbers, dtype=values.dtype, device=device)[..., None, None]
+        for numbers in (255.0, spec.mean, spec.std)  # a number would be multiplied by 1 / 255 there
+    )
+    return values.div_(white).sub_(mean).div_(std)

@@ -7,6 +7,7 @@ from strategies.happy import Happy
 from strategies.nmc import NMC
 from strategies.phe import PHE
 from strategies.proto_gcd import ProtoGCD
+from strategies.prototype_memory import PrototypeMemory
 from strategies.simgcd import SimGCD
 from strategies.smile import SMILE
 from strategies.vb_cgcd import VBCGCD
@@ -21,5 +22,6 @@ __all__ = [
     "Gaussian",
     "Happy",
     "ProtoGCD",
+    "PrototypeMemory",
     "SimGCD",
 ]

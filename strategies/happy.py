@@ -20,7 +20,7 @@ from cgcd.losses import (
     self_distillation,
 )
 from cgcd.memory import PrototypeMemory
-from cgcd.models import GCDModel
+from cgcd.models import GCDModel, MemoryBranch
 from cgcd.stages import Stage
 from cgcd.vocabulary import InputError
 
@@ -75,6 +75,10 @@ class Happy(DiscoveryStrategy):
             to scikit-learn, whose default fell from 10 to 1.
         kmeans_seed: of these runs; the authors' code has 0 whatever the seed of the run.
         deduplicate: skip centers that point where an already chosen one points.
+        memory_branch: "analytic" answers from a ridge head on the features of the base stage, which
+            takes in what this method predicts as new, see `cgcd.models.MemoryBranch`; training is
+            the same. None answers from the head.
+        memory_features: random features of that ridge head.
         **engine: arguments of `DiscoveryStrategy`: warm_up, seed, device, plugins, evaluator, ...
 
     Source: Ma et al., Happy, NeurIPS 2024, arXiv 2410.06535. Where the authors' code differs from
@@ -104,11 +108,15 @@ class Happy(DiscoveryStrategy):
         kmeans_starts: int = 10,
         kmeans_seed: int = 0,
         deduplicate: bool = False,
+        memory_branch: str | None = None,
+        memory_features: int = 3000,
         warm_up: WarmUp | None = None,
         **engine: Any,
     ) -> None:
         if kmeans_starts < 1:
             raise InputError(f"kmeans_starts is {kmeans_starts}; wanted at least 1")
+        if memory_branch not in (None, "analytic"):
+            raise InputError(f"memory_branch is {memory_branch!r}; wanted 'analytic' or none")
         for name, value in (
             ("student_temperature", student_temperature),
             ("teacher_temperature", teacher_temperature),
@@ -142,6 +150,12 @@ class Happy(DiscoveryStrategy):
         self.kmeans_seed = kmeans_seed
         self.deduplicate = deduplicate
         self.memory = PrototypeMemory(model.dim).to(self.device)
+        self.memory_branch, self.memory_features = memory_branch, memory_features
+        self.branch: MemoryBranch | None = None
+        if memory_branch is not None:
+            self.branch = MemoryBranch(
+                model.backbone.tail, model.dim, num_features=memory_features, seed=self.seed
+            ).to(self.device)
 
     def begin_stage(self, stage: Stage) -> None:
         model = self.model
@@ -191,7 +205,7 @@ class Happy(DiscoveryStrategy):
                 self.model.head(replayed.features), replayed.classes, self.student_temperature
             ),
             "feature_distillation": feature_distillation(
-                out.features, self.teacher.features(batch.trunk)
+                out.features, batch.frozen(self.teacher.features)
             ),
         }
 
@@ -200,18 +214,35 @@ class Happy(DiscoveryStrategy):
 
     def end_stage(self, stage: Stage) -> None:
         seen = self.stage_outputs(stage)
+        is_labeled = self.stage_index == 0 or self.supervised
+        labels = seen.labels if is_labeled else seen.logits.argmax(-1)
         if self.stage_index == 0:
-            self.memory.remember_labeled(seen.features, seen.labels)
+            self.memory.remember_labeled(seen.features, labels)
         else:
             self.memory.remember_predicted(
                 seen.features,
-                seen.labels if self.supervised else seen.logits.argmax(-1),
+                labels,
                 self.model.num_classes,
                 self.model.head.directions.detach(),
             )
+        if self.branch is not None:
+            if self.stage_index == 0:
+                self.branch.freeze(self.model.backbone.tail)
+            features = [self.branch.tail(trunk) for trunk, _ in self.trunk_outputs(stage.dataset)]
+            self.branch.learn(torch.cat(features), labels, self.model.num_classes)
 
     def predict(self, trunk: Tensor) -> Tensor:
+        # inside a stage the branch does not know its classes yet
+        if self.branch is not None and self.branch.num_classes == self.model.num_classes:
+            return (self.branch(trunk) / self.student_temperature).float()
         return self.model.head(self.model.backbone.tail(trunk)) / self.student_temperature
 
     def state_modules(self) -> dict[str, nn.Module]:
-        return {**super().state_modules(), "memory": self.memory}
+        modules = {**super().state_modules(), "memory": self.memory}
+        return modules if self.branch is None else {**modules, "branch": self.branch}
+
+    def plain_settings(self) -> dict[str, Any]:
+        settings = super().plain_settings()
+        if self.memory_branch is None:  # a run of before there was one goes on
+            del settings["memory_branch"], settings["memory_features"]
+        return settings

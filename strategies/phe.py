@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cgcd.engine import Batch, OnlineStrategy, Recipe, WarmedCosine
-from cgcd.engine.online import packed
+from cgcd.engine import Batch, HashStrategy, Recipe, WarmedCosine
+from cgcd.engine.hashed import packed
 from cgcd.engine.seeding import isolated_randomness
 from cgcd.losses import (
     center_cross_entropy,
@@ -25,6 +25,7 @@ from cgcd.losses import (
     separation_target,
 )
 from cgcd.memory import HashCodebook
+from cgcd.memory.transfer import sent
 from cgcd.models import ClassPrototypes, GCDModel, HashHead
 from cgcd.stages import Stage
 from cgcd.vocabulary import InputError
@@ -41,7 +42,7 @@ BASE = Recipe(
 )
 
 
-class PHE(OnlineStrategy):
+class PHE(HashStrategy):
     """Codes whose class centers lie far apart, so that what lies far from all of them is new.
 
     Training is supervised, on the known classes: features are explained by several prototypes a
@@ -66,7 +67,7 @@ class PHE(OnlineStrategy):
         feature_weight_decay: of tail and feature layer; hash head and prototypes have the
             optimizer's own.
         hash_hidden, hash_bottleneck: widths of the hash head.
-        **engine: arguments of `OnlineStrategy`: warm_up, seed, device, observe_batch_size, ...
+        **engine: arguments of `HashStrategy`: warm_up, seed, device, observe_batch_size, ...
 
     Source: Zheng et al., PHE, NeurIPS 2024, arXiv 2410.19213. Where paper and authors' code differ
     the code's form is taken: a GELU after the feature layer, plain distances of normalized vectors,
@@ -150,7 +151,8 @@ class PHE(OnlineStrategy):
         features = self.feature(batch.out.features[:, 0])
         similarities = prototype_similarity(features, self.prototypes.rows)
         kept = torch.rand(similarities.shape, generator=self.draws) >= self.mask_probability
-        scores = class_scores(similarities * kept.to(similarities), self.prototypes.num_classes)
+        kept = sent(kept, similarities.device).to(similarities)
+        scores = class_scores(similarities * kept, self.prototypes.num_classes)
         codes = self.hash(features)
         centers = self.hash(self.prototypes.class_means())  # batch norm sees samples, then centers
         return {

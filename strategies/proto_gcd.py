@@ -234,7 +234,7 @@ class ProtoGCD(DiscoveryStrategy):
         }
         if self.feature_distillation:
             terms["feature_distillation"] = feature_distillation(
-                out.features, self.teacher.features(batch.trunk)
+                out.features, batch.frozen(self.teacher.features)
             )
         return terms
 

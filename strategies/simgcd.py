@@ -190,7 +190,7 @@ class SimGCD(DiscoveryStrategy):
         """What holds the old classes, if anything does."""
         if not self.old_logit_distillation:
             return {}
-        previous = self.teacher.logits(batch.trunk)
+        previous = batch.frozen(self.teacher.logits)
         return {
             "old_logit_distillation": old_logit_distillation(
                 batch.out.logits, previous, self.old_logit_temperature

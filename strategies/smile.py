@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cgcd.engine import Batch, OnlineStrategy, Recipe
+from cgcd.engine import Batch, HashStrategy, Recipe
 from cgcd.engine.seeding import isolated_randomness
 from cgcd.losses import sign_quantization, supervised_contrastive
 from cgcd.memory import HashCodebook, PrototypeMemory
@@ -26,7 +26,7 @@ BASE = Recipe(
 )
 
 
-class SMILE(OnlineStrategy):
+class SMILE(HashStrategy):
     """One code, one category: signs name categories, magnitudes let the contrast train them.
 
     A sample's feature is the product of a sign branch in (-1, 1) and a magnitude branch of at least
@@ -39,7 +39,7 @@ class SMILE(OnlineStrategy):
         base: recipe of the labeled stage; the weights name the loss terms.
         temperature: of the contrast, > 0.
         hash_hidden, hash_bottleneck: widths of the head.
-        **engine: arguments of `OnlineStrategy`: warm_up, seed, device, observe_batch_size, ...
+        **engine: arguments of `HashStrategy`: warm_up, seed, device, observe_batch_size, ...
 
     Source: Du et al., On-the-fly Category Discovery, CVPR 2023, after the authors' code. It has no
     classifier; `predict`, which the closed-set bound needs, is the nearest mean of the labeled

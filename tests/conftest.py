@@ -90,14 +90,18 @@ def blob_single_stage() -> Callable[..., Any]:
 def blob_model() -> Callable[..., Any]:
     """Builds a two-layer `GCDModel` for the blobs whose last layer is the tail."""
 
-    def build(seed: int = 0, backbone: nn.Module | None = None, **kwargs: Any) -> Any:
+    def build(
+        seed: int = 0, backbone: nn.Module | None = None, precision: str = "fp32", **kwargs: Any
+    ) -> Any:
         from cgcd.models import GCDModel
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             net = backbone or nn.Sequential(nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 24))
             settings = {"tail_units": 1, "projection_hidden": 32, "projection_dim": 16, **kwargs}
-            return GCDModel(net, example=torch.rand(2, 16), **settings)
+            model = GCDModel(net, example=torch.rand(2, 16), **settings)
+        model.backbone.compute_in(precision)
+        return model
 
     return build
 
@@ -130,6 +134,13 @@ def quick_happy(blob_model: Callable[..., Any]) -> Callable[..., Any]:
         return Happy(model=model or blob_model(), **settings)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def trained_happy(quick_happy: Callable[..., Any]) -> Callable[..., Any]:
+    """A quick Happy after all experiences of a stock benchmark; see `stock_benchmarks.py`."""
+    stock = runpy.run_path(str(Path(__file__).with_name("stock_benchmarks.py")))
+    return partial(stock["trained"], quick_happy)
 
 
 class _NoisyCopies:

@@ -11,7 +11,7 @@ NAMES = {
     "cgcd": """GCDModel GCDOutput InputError PrototypeMemory UNLABELED __version__ open_run
         run_stages""",
     "cgcd.models": """Adapter Backbone ClassPrototypes CosineHead FeCAMHead
-        FixedFeatures GCDModel GaussianHead HashHead HashTrunk InputSpec NearestMean
+        FixedFeatures GCDModel GaussianHead HashHead HashTrunk InputSpec MemoryBranch NearestMean
         PrincipalComponents ProjectionHead RandomFeatures RidgeHead RidgeRegression SignMagnitude
         SignMagnitudeHead SteppedGaussianHead TailSnapshot create_backbone""",
     "cgcd.losses": """GroupEntropy adaptive_pseudo_labels center_cross_entropy center_quantization
@@ -19,7 +19,8 @@ NAMES = {
         hamming_radius hard_ratio info_nce mean_entropy old_logit_distillation parametric_discovery
         prototype_separation prototype_similarity ramped self_distillation separation_target
         sign_quantization supervised_contrastive""",
-    "cgcd.memory": """Assignment ClassStatistics HashCodebook PrototypeMemory PrototypeSample
+    "cgcd.memory": """Assignment CategoryBook CategoryMerge ClassStatistics HashCodebook
+        PrototypeBook PrototypeMemory PrototypeSample
         ReferenceMemory ReferenceSample pack unpack""",
     "cgcd.discovery": """Choice CountEstimate CountProblem DEFAULT_ESTIMATOR ESTIMATORS Estimator
         GaussianClasses KMeansResult Matching PROPOSALS Proposal Relabeling UNMATCHED
@@ -30,10 +31,11 @@ NAMES = {
     "cgcd.metrics": """AnswerTable adjusted_rand_index closed_set_accuracy discovery discovery_gm
         false_known_rate forgetting forgetting_gm greedy_accuracy group_accuracy_matrix
         held_accuracy identity_accuracy joint_accuracy
-        matched_accuracy normalized_mutual_information novelty_metrics num_found per_class_accuracy
+        matched_accuracy normalized_mutual_information novelty_metrics num_found pass_metrics
+        per_class_accuracy
         perfect_closed_set pruned_accuracy purity stream_accuracies""",
     "cgcd.engine": """Baselines Batch ClosedFormStrategy DiscoveryMetrics DiscoveryStrategy
-        LossTerms
+        HashStrategy LossTerms
         NoveltyMetrics OnlineStrategy
         Recipe RunResult SingleStageResult StageAnalysis StageMetric StageOutputs StreamResult
         Trial TuningResult WarmUp WarmedCosine discovery_evaluator grid_candidates grow_by_clusters
@@ -52,7 +54,8 @@ NAMES = {
         features_stages_scenario folder_scenario given_stages_scenario
         image_folder_gcd_scenario image_folder_online_scenario image_folder_scenario
         online_scenario single_stage_scenario""",
-    "strategies": "Analytic GCD Gaussian Happy NMC PHE ProtoGCD SMILE SimGCD VBCGCD",
+    "strategies": """Analytic GCD Gaussian Happy NMC PHE ProtoGCD PrototypeMemory SMILE SimGCD
+        VBCGCD""",
 }
 
 

@@ -16,13 +16,20 @@ def place_facts(config: Any) -> dict[str, Any]:
     """Plain data to store beside results."""
     return {
         "versions": {"python": platform.python_version(), **{p: version(p) for p in _RECORDED}},
-        "commit": _commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores{_company()}",
         "config_schema_version": config.schema_version,
     }
 
 
-def _commit() -> str | None:
+def _company() -> str:
+    """How many processes do the run, where it is more than one: that changes the last bits."""
+    from cgcd.engine.processes import num_processes
+
+    return f", {num_processes()} processes" if num_processes() > 1 else ""
+
+
+def commit() -> str | None:
     """Short hash of our checkout, None where cgcd was installed without one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

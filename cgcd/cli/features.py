@@ -43,6 +43,7 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
     from cgcd.cli.parts import usable_device
     from cgcd.engine.extraction import extract
     from cgcd.engine.feature_store import FeatureStore, trim
+    from cgcd.engine.precision import prepare_backbone
     from cgcd.places import cache_folder
     from cgcd.tracking.image_bar import ImageBar
     from scenarios.image_source import read_image_source
@@ -50,6 +51,8 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
 
     device = usable_device(content["device"])
     backbone = _backbone(config)
+    backbone.compute_in(content["precision"])
+    prepare_backbone(backbone, device)
     source = read_image_source(
         content["data"],
         content["data_root"],
@@ -174,6 +177,7 @@ def _settings(
         "input": asdict(backbone.spec),
         "images": source.kind,
         "dtype": content["dtype"],
+        **({} if backbone.precision == "fp32" else {"precision": backbone.precision}),
         "device": device.type,
         "versions": {name: version(name) for name in ("torch", "timm", "pillow")},
     }

@@ -22,6 +22,7 @@ RESULTS = "results.json"
 PICTURE = "stage_curves.png"
 COUNTS_PICTURE = "class_counts.png"
 REPORT = "report.html"
+PROFILE = "profile"
 TUNING = "tune.json"
 LIVE = "live"
 LIVE_LOCK = f"{LIVE}/.lock"
@@ -32,8 +33,11 @@ NO_RESULT_KEYS = (
     ("deterministic",),
     ("torch_threads",),
     ("num_workers",),
+    ("input_cache_gb",),
     ("tracking",),
     ("analysis",),
+    ("profile",),
+    ("trunk_cache_gb",),
     ("checkpoint_minutes",),
     ("checkpoint_steps",),
     ("runs_root",),
@@ -43,6 +47,9 @@ NO_RESULT_KEYS = (
     ("strategy", "num_workers"),
 )
 
+_LATER_KEYS = {"precision": "fp32", "compile": False}
+_LATER_STRATEGY_KEYS = {"memory_branch": None, "memory_features": 3000}
+"""With these values a run is the same as one of before there were these keys."""
 
 _PATH_KEYS = ("data_root", "labeled", "stages", "truth")
 """Of a scenario: files or folders, or lists of them."""
@@ -73,6 +80,10 @@ def result_content(content: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             part = part[parent]
         part.pop(key, None)
+    for part, later in ((hashed, _LATER_KEYS), (hashed["strategy"], _LATER_STRATEGY_KEYS)):
+        for key, value in later.items():
+            if key in part and part[key] == value:
+                del part[key]
     backbone = hashed["model"]["backbone"]
     if isinstance(backbone, dict) and isinstance(backbone.get("dim"), dict):
         del backbone["dim"]  # found in the file that a key of the scenario names
@@ -175,7 +186,7 @@ def _remove_run(folder: Path) -> None:
         "table.csv",
     ):
         (folder / name).unlink(missing_ok=True)
-    for name in ("checkpoints", "predictions", "analysis", "tensorboard", "trials"):
+    for name in ("checkpoints", "predictions", "analysis", "tensorboard", PROFILE, "trials"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for path in (folder / LIVE).glob("*.safetensors*"):  # the lock stays, for it is held
         path.unlink()

@@ -29,8 +29,11 @@ from cgcd.engine import (
 )
 from cgcd.engine.determinism import set_determinism
 from cgcd.engine.loop import check_setting
+from cgcd.engine.processes import is_first, own_device
 from cgcd.engine.seeding import isolated_randomness
+from cgcd.engine.trunk_cache import GIBIBYTE
 from cgcd.models import GCDModel
+from cgcd.places import input_cache
 from cgcd.stages import DiscoveryScenario
 from cgcd.tracking.console import ConsoleProgress
 from cgcd.tracking.tensorboard import StageTensorBoard
@@ -49,7 +52,7 @@ class Parts:
     Attributes:
         model, scenario, strategy: as built.
         tensorboard: the logger, or None.
-        progress: the console.
+        progress: the console; None in a process that is not the first.
         checkpoints: how often a stage under way is stored, for `run_stages`.
     """
 
@@ -57,7 +60,7 @@ class Parts:
     scenario: DiscoveryScenario
     strategy: DiscoveryStrategy
     tensorboard: StageTensorBoard | None
-    progress: ConsoleProgress
+    progress: ConsoleProgress | None
     checkpoints: dict[str, Any]
 
     @classmethod
@@ -84,20 +87,24 @@ class Parts:
         with isolated_randomness(config.seed, "model"):
             model: GCDModel = instantiated(config.model, "model")
         _check_kind(model, GCDModel, "model")
+        set_computation(model, config)
         _set_threads(config.torch_threads, model, device)
-        scenario: DiscoveryScenario = instantiated(config.scenario, "scenario", inputs=model.inputs)
+        with input_cache(int(config.get("input_cache_gb", 0) * GIBIBYTE)):
+            scenario: DiscoveryScenario = instantiated(
+                config.scenario, "scenario", inputs=model.inputs
+            )
         _check_kind(scenario, DiscoveryScenario, "scenario")
         if inner is not None:
             scenario = inner(scenario)
         tensorboard = None
-        if config.tracking.get("_target_"):
+        if config.tracking.get("_target_") and is_first():
             tensorboard = instantiated(config.tracking, "tracking", folder=folder / "tensorboard")
         more: list[StageMetric] = [Baselines()] if config.baselines else []
         if config.get("outliers"):
             more.append(NoveltyMetrics(_outliers(config.outliers, scenario, model)))
-        if config.get("analysis"):
+        if config.get("analysis") and is_first():
             more.append(StageAnalysis())
-        progress = ConsoleProgress()
+        progress = ConsoleProgress() if is_first() else None
         loggers = [logger for logger in (tensorboard, progress) if logger is not None]
         strategy: DiscoveryStrategy = instantiated(
             config.strategy,
@@ -106,9 +113,13 @@ class Parts:
             evaluator=discovery_evaluator(*more, loggers=loggers),
         )
         _check_kind(strategy, DiscoveryStrategy, "strategy")
+        if "trunk_cache_gb" in config:  # a stored config may be older
+            strategy.trunks.limit = int(config.trunk_cache_gb * GIBIBYTE)
         check_setting(strategy, scenario)
         _check_weights(strategy)
-        progress.total_steps = _checked_steps(strategy, scenario)
+        steps = _checked_steps(strategy, scenario)
+        if progress is not None:
+            progress.total_steps = steps
         if model.backbone.origin == "random" and strategy.warm_up is None:
             log.warning(
                 "the backbone starts from random weights without a warm-up; the published recipes "
@@ -126,6 +137,8 @@ class Parts:
             "parameters": sum(p.numel() for p in self.model.backbone.parameters()),
             "trainable": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "input": asdict(self.model.inputs),
+            "precision": self.model.backbone.precision,
+            "compiled": self.model.backbone.compiled,
             "threads": torch.get_num_threads(),
             "device": _device_name(self.strategy.device),
         }
@@ -138,13 +151,18 @@ class Parts:
                 self.scenario,
                 folder,
                 facts=facts,
-                on_stage=self.progress.row,
+                on_stage=None if self.progress is None else self.progress.row,
                 **self.checkpoints,
             )
         finally:
+            self.close()
+
+    def close(self) -> None:
+        """Take the progress bar away and finish TensorBoard's open file."""
+        if self.progress is not None:
             self.progress.close()
-            if self.tensorboard is not None:
-                self.tensorboard.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
 
 
 def instantiated(config: Mapping[str, Any] | DictConfig, part: str, **more: Any) -> Any:
@@ -159,8 +177,10 @@ def instantiated(config: Mapping[str, Any] | DictConfig, part: str, **more: Any)
     try:
         make = instantiate(config, _partial_=True, _convert_="all")
         return make(**more)
-    except InputError:
-        raise
+    except InputError as error:
+        if part in str(error):
+            raise
+        raise InputError(f"{part}: {error}") from error
     except InstantiationException as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
@@ -173,6 +193,16 @@ def instantiated(config: Mapping[str, Any] | DictConfig, part: str, **more: Any)
     except (TypeError, ValueError, AssertionError) as error:  # what constructors refuse with
         reason = " ".join(str(error).split()).split(". ")[0]
         raise InputError(f"{part} cannot be built: {reason}") from error
+
+
+def set_computation(model: GCDModel, config: Mapping[str, Any] | DictConfig) -> None:
+    """Precision and compilation as a run's config says, which may be older than both.
+
+    Raises:
+        InputError: if there is no such precision.
+    """
+    precision, compiled = config.get("precision", "fp32"), config.get("compile", False)
+    model.backbone.compute_in(precision, compiled=compiled)
 
 
 def _device_name(device: torch.device) -> str:
@@ -203,15 +233,15 @@ def _outliers(config: DictConfig, scenario: DiscoveryScenario, model: GCDModel) 
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes an accelerator where there is one.
+    """The device of that name; "auto" takes an accelerator where there is one, "cuda" the own one.
 
     Raises:
         InputError: if it is none that can be used here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = own_device(torch.device(name))
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from cgcd.cli.messages import exit_code, log_lines
+from cgcd.cli.messages import exit_code
+from cgcd.cli.several import one_voice
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,6 +26,7 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
     """
     from cgcd.cli.folders import (
         PICTURE,
+        PROFILE,
         RESULTS,
         run_folder,
         stored_results,
@@ -46,16 +49,26 @@ def execute(config: Any, chosen: Mapping[str, str]) -> int:
     from cgcd.cli.facts import place_facts
     from cgcd.cli.parts import Parts
     from cgcd.engine.cache import write_text
+    from cgcd.engine.processes import is_first, wait_for_all
+    from cgcd.engine.profiling import profiled
 
     parts = Parts.build(config, folder)
-    take_folder(folder, _yaml(config), config.overwrite)
+    if is_first():
+        take_folder(folder, _yaml(config), config.overwrite)
+    wait_for_all()
     print(title)
-    result = parts.run(folder, {**place_facts(config), "model": parts.describe()}).to_json()
+    is_watched = config.get("profile") and is_first()
+    with profiled(parts.strategy, folder / PROFILE) if is_watched else nullcontext() as times:
+        result = parts.run(folder, {**place_facts(config), "model": parts.describe()}).to_json()
+    if not is_first():
+        return 0
     write_text(folder / RESULTS, json.dumps(result, indent=1))  # also where no stage was left to do
     _draw_pictures(result, folder)
     print(_summary(result))
     if config.get("analysis"):
         print(_analysis_line(result))
+    if times is not None:
+        print(times.table())
     print(f"results:     {folder}")
     if parts.tensorboard is not None:
         print(f"TensorBoard: tensorboard --logdir {config.runs_root}")
@@ -76,7 +89,7 @@ def _draw_pictures(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    with log_lines():
+    with one_voice(arguments):
         if any(argument.startswith("-") for argument in arguments):
             from cgcd.cli.front import through_hydra
 

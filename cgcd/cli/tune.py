@@ -196,7 +196,7 @@ class _Trials:
     def close(self) -> None:
         """Take the progress bar of the trial away."""
         if self._open is not None:
-            self._open.progress.close()
+            self._open.close()
             self._open = None
 
     def check(self) -> None:

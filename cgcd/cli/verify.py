@@ -87,7 +87,7 @@ def _compare(
         except _Reached:
             pass
         finally:
-            parts.progress.close()
+            parts.close()
         is_answered = setting != "online" or is_stream
         stored = results["stages"][-1 if setting == "online" else stage]
         same = compared(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NUM_FOLDS = 5
+from cgcd.discovery.hidden_folds import NUM_FOLDS, hidden_folds
 
 
 @torch.no_grad()
@@ -40,27 +40,11 @@ def calibrated_threshold(
     Source: ours.
     """
     truth = labels.cpu().numpy()
-    num_classes = int(truth.max()) + 1 if len(truth) else 0
-    if num_classes < 2 or num_folds < 2:
-        raise ValueError(
-            f"{num_classes} classes in {num_folds} folds, wanted at least 2 of each: one class "
-            "must stay visible while another is hidden"
-        )
-    generator = np.random.default_rng(seed)
-    deal = np.array_split(generator.permutation(num_classes), min(num_folds, num_classes))
     folds = []
-    for hidden in deal:
-        visible = np.setdiff1d(np.arange(num_classes), hidden)
-        support, held = [], []
-        for c in visible:
-            members = generator.permutation(np.flatnonzero(truth == c))
-            half = -(-len(members) // 2)
-            support.append(members[:half])
-            held.append(members[half:])
-        known, out = np.concatenate(support), np.concatenate(held)
-        away = np.flatnonzero(np.isin(truth, hidden))
-        places = torch.as_tensor(np.searchsorted(visible, truth[known]), device=labels.device)
-        rows = torch.as_tensor(np.concatenate([out, away]), device=features.device)
+    for fold in hidden_folds(truth, np.random.default_rng(seed), num_folds):
+        known, out = fold.support, fold.held
+        places = torch.as_tensor(np.searchsorted(fold.visible, truth[known]), device=labels.device)
+        rows = torch.as_tensor(np.concatenate([out, fold.away]), device=features.device)
         scores = novelty(features[torch.as_tensor(known)], places, features[rows]).cpu().numpy()
         folds.append((scores[: len(out)], scores[len(out) :]))
     return best_threshold(folds)

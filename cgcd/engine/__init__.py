@@ -7,6 +7,7 @@ from cgcd.engine.candidates import grid_candidates
 from cgcd.engine.closed_form import ClosedFormStrategy
 from cgcd.engine.evaluation import DiscoveryMetrics, LossTerms, StageMetric, discovery_evaluator
 from cgcd.engine.growth import grow_by_clusters
+from cgcd.engine.hashed import HashStrategy
 from cgcd.engine.hidden import hidden_class_scenario
 from cgcd.engine.loading import half_labeled
 from cgcd.engine.loop import run_stages
@@ -24,6 +25,7 @@ __all__ = [
     "ClosedFormStrategy",
     "DiscoveryMetrics",
     "DiscoveryStrategy",
+    "HashStrategy",
     "LossTerms",
     "NoveltyMetrics",
     "OnlineStrategy",

@@ -169,7 +169,7 @@ class UntrainedLeader:
             self.book.add_known(self._pack(means))
 
     @torch.no_grad()
-    def words(self, trunk: Tensor) -> np.ndarray:
+    def rows(self, trunk: Tensor) -> np.ndarray:
         """Packed codes of trunk outputs (B, ...)."""
         features = self.start.features(trunk.unsqueeze(1))[:, 0]
         return self._pack(F.normalize(features, dim=-1).cpu())

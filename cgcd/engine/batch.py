@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -24,6 +25,16 @@ class Batch:
     out: GCDOutput
     labels: Tensor
     sample_ids: Tensor | None
+
+    def frozen(self, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """What modules that get no gradient give for the trunk output, (B, ...).
+
+        Several processes share the work, which `compute(batch.trunk)` would do in each.
+
+        Args:
+            compute: from a trunk output of some of the samples, row by row, without gradient.
+        """
+        return compute(self.trunk)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def sample_facts(
     if "confidences" in arrays:
         facts["confidence"] = round(float(arrays["confidences"][place]), 4)
     if "distances" in arrays:
-        facts["distance"] = int(arrays["distances"][place])
+        facts["distance"] = round(arrays["distances"][place].item(), 6)
     if target >= 0:
         facts["true_class"] = class_names[target]
     return facts

@@ -18,16 +18,12 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
 from cgcd.metrics import (
-    adjusted_rand_index,
     discovery,
     discovery_gm,
     forgetting,
     forgetting_gm,
-    greedy_accuracy,
-    held_accuracy,
-    joint_accuracy,
-    normalized_mutual_information,
     num_found,
+    pass_metrics,
 )
 from cgcd.vocabulary import UNLABELED
 
@@ -95,7 +91,7 @@ class DiscoveryMetrics(StageMetric):
 
     def before_eval(self, strategy: Any) -> None:
         self.reset()
-        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._parts: list[tuple[Any, ...]] = []
         self._true_known = 0
 
     def before_eval_exp(self, strategy: Any) -> None:
@@ -110,15 +106,16 @@ class DiscoveryMetrics(StageMetric):
         count = len(row)
         ids = self._ids[self._read : self._read + count]  # evaluation loaders keep the order
         self._read += count
-        self._parts.append(
-            (row.cpu().numpy(), confidence.cpu().numpy(), strategy.mb_y.cpu().numpy(), ids)
-        )
+        self._parts.append((row, confidence, strategy.mb_y, ids))
 
     def after_eval(self, strategy: Any) -> list[MetricValue] | None:
         if not self._parts:
             return None
-        parts = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
-        self.predictions, self.confidences, self.targets, self.sample_ids = parts
+        *answers, ids = zip(*self._parts, strict=True)
+        self._parts = []
+        found = [torch.cat(column).cpu().numpy() for column in answers]  # once
+        self.predictions, self.confidences, self.targets = found
+        self.sample_ids = np.concatenate(ids)
         return self.emit(strategy, self._compute(strategy))
 
     def _compute(self, strategy: Any) -> dict[str, float]:
@@ -147,11 +144,7 @@ class DiscoveryMetrics(StageMetric):
             row["stage/num_novel_true"] = novel
             if novel:
                 row["stage/count_error"] = abs(total - strategy.num_known - novel) / novel
-        row |= _family("accuracy", joint_accuracy(guess, truth, base, known))
-        row |= _family("held", held_accuracy(guess, truth, base, known))
-        row |= _family("greedy", greedy_accuracy(guess, truth, truth < known))
-        row["agreement/nmi"] = normalized_mutual_information(guess, truth)
-        row["agreement/ari"] = adjusted_rand_index(guess, truth)
+        row |= pass_metrics(guess, truth, base, known)
         return row | self._across_stages(strategy.stage_index, row)
 
     def _across_stages(self, stage: int, row: dict[str, float]) -> dict[str, float]:
@@ -270,7 +263,3 @@ def classes_before(strategy: Any) -> int:
 def stage_metrics(strategy: Any) -> list[StageMetric]:
     """The stage metrics of a strategy's evaluator, in order."""
     return [metric for metric in strategy.evaluator.metrics if isinstance(metric, StageMetric)]
-
-
-def _family(name: str, values: dict[str, float]) -> dict[str, float]:
-    return {f"{name}/{key}": value for key, value in values.items()}

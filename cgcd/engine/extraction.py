@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cgcd.engine.ahead import ahead
 from cgcd.engine.feature_store import DIGEST_BYTES, FeatureStore, digest
 from cgcd.models import Backbone
 from cgcd.stages import Sample
@@ -113,7 +111,7 @@ def extract(
 
     new = _NewImages(backbone.to(device).eval(), store, features, digests, batch_size, profile)
     try:
-        arriving = _ahead(load, count, threads, _BATCHES_AHEAD * batch_size)
+        arriving = ahead(load, range(count), threads, _BATCHES_AHEAD * batch_size)
         asked = time.perf_counter()
         for index, (key, seen) in enumerate(arriving):
             profile.waiting += time.perf_counter() - asked
@@ -206,32 +204,6 @@ class _NewImages:
             self._done.clear()
             self._stored = time.perf_counter()
             self.profile.writing += self._stored - started
-
-
-def _ahead(
-    load: Callable[[int], _Loaded], count: int, threads: int, window: int
-) -> Iterator[_Loaded]:
-    """What `load` gives for 0 .. count - 1, in order, at most `window` of them ahead.
-
-    Each thread computes alone: with the backbone's number of threads each they would crowd it out.
-    """
-    backbone_threads = torch.get_num_threads()
-    begun = threading.Barrier(threads + 1)
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        for _ in range(threads):
-            pool.submit(begun.wait)
-        begun.wait()
-        torch.set_num_threads(backbone_threads)  # some libraries took the 1 for all threads
-        waiting: deque[Future[_Loaded]] = deque()
-        for index in range(count):
-            waiting.append(pool.submit(load, index))
-            if len(waiting) == window:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _too_many(bad: int, seen: int, count: int, reason: str, max_skipped: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from cgcd.engine.processes import share
 from cgcd.engine.seeding import Draw, drawing, numpy_generator
 from cgcd.vocabulary import UNLABELED
 
@@ -56,6 +57,7 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         draw: seed, stage and phase of the run; the epoch is set by `epoch`.
         order: which rows an epoch holds, and in which order.
         drop_last: leave an incomplete last batch out; one of a single row is always left out.
+        shared: of every batch, give this process's share only; see `cgcd.engine.processes`.
 
     Attributes:
         epoch: whose batches come.
@@ -69,8 +71,10 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         draw: Draw,
         order: Order = shuffled,
         drop_last: bool = True,
+        shared: bool = False,
     ) -> None:
         self.labels, self.batch_size, self.draw, self.order = labels, batch_size, draw, order
+        self.shared = shared
         self.smallest = batch_size if drop_last else min(2, batch_size)
         self.epoch = 0
         self.skip = 0
@@ -89,7 +93,8 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         starts = range(0, len(rows) - self.smallest + 1, self.batch_size)
         for start in starts[self.skip :]:
             part = slice(start, start + self.batch_size)
-            yield rows[part], repeats[part]
+            own = share(len(rows[part])) if self.shared else slice(None)
+            yield rows[part][own], repeats[part][own]
 
     def __len__(self) -> int:
         return len(range(0, len(self._rows()) - self.smallest + 1, self.batch_size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cgcd.engine.checkpoint import save_stage
 from cgcd.engine.costs import describe_run, log_costs, log_number
 from cgcd.engine.evaluation import DiscoveryMetrics, stage_metrics
 from cgcd.engine.predictions import predictions_csv
+from cgcd.engine.processes import is_first
 from cgcd.engine.results import RESULTS, RunResult
 from cgcd.engine.resume import identity, resume
 from cgcd.engine.single_stage import run_single_stage
@@ -34,7 +36,7 @@ _SCENARIOS = {
 _STRATEGIES = {
     "continual": "strategy=happy",
     "single_stage": "strategy=simgcd",
-    "online": "strategy=phe or strategy=smile",
+    "online": "strategy=phe, strategy=smile or strategy=prototype_memory",
 }
 
 
@@ -52,7 +54,8 @@ def run_stages(
 
     With a folder every stage leaves a checkpoint, `metrics.csv`, `results.json` and the
     predictions, a stage under way a checkpoint every few minutes, and the same call goes on from
-    the last one. The weights that go on are the last ones. An on-line scenario is trained on once,
+    the last one. Of several processes, see `cgcd.engine.processes`, all read the folder and the
+    first writes. The weights that go on are the last ones. An on-line scenario is trained on once,
     then answered, see `run_stream`; one of a single stage is measured in two parts, see
     `run_single_stage`.
 
@@ -92,8 +95,8 @@ def run_stages(
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            if scenario.description.get("skipped"):
+        with lock.acquire(timeout=0) if is_first() else nullcontext():
+            if scenario.description.get("skipped") and is_first():
                 write_text(folder / "skipped.csv", skipped_csv(scenario.description["skipped"]))
             strategy.keeper = keeper
             return _run(strategy, scenario, folder, known, on_stage)
@@ -128,6 +131,7 @@ def _run_stages(
     on_stage: Callable[[Mapping[str, float]], None] | None,
 ) -> RunResult:
     rows = [] if folder is None else resume(strategy, scenario, folder / "checkpoints")
+    folder = folder if is_first() else None
     for stored in rows:
         if on_stage is not None:
             on_stage(stored)

@@ -1,14 +1,15 @@
 """The template of a strategy that answers a stream: learn the known classes once, then never again.
 
-Ids are a function of the codes in their order. So that a code does not depend on company either,
-every forward pass outside training has the same number of inputs, padded where there are fewer.
+Ids are a function of the codes in their order, be these hash codes or features. So that a code does
+not depend on company either, every forward pass outside training has the same number of inputs,
+padded where there are fewer.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,25 +17,39 @@ from avalanche.core import BasePlugin
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
+from cgcd.engine.baselines import Baselines
 from cgcd.engine.optimization import Recipe
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.warmup import WarmUp
-from cgcd.memory import Assignment, HashCodebook, pack
+from cgcd.memory import Assignment, CategoryBook
 from cgcd.models import GCDModel
 from cgcd.stages import Stage
 from cgcd.vocabulary import GCDOutput, InputError
 
+Book = TypeVar("Book", bound=CategoryBook)
 
-class OnlineStrategy(DiscoveryStrategy):
+
+class Leader(Protocol):
+    """Leader clustering that nobody trained, the floor beside a method."""
+
+    @property
+    def book(self) -> CategoryBook:
+        """What it answers from."""
+
+    def rows(self, trunk: Tensor) -> np.ndarray:
+        """What its book takes of trunk outputs (B, ...)."""
+
+
+class OnlineStrategy(DiscoveryStrategy, Generic[Book]):
     """Trains on labeled known classes, then gives each sample of a stream an id, at once, for ever.
 
     A method fills `begin_stage`, `losses` and `end_stage` (of stage 0, the only one that trains),
-    `encode`, `new_book` and `predict`, the classifier of the known classes alone: it is what the
-    closed-set bound is made of, and what an Avalanche `eval` measures.
+    `encode`, `book_rows`, `new_book`, `new_leader` and `predict`, the classifier of the known
+    classes alone: it is what the closed-set bound is made of, and what an Avalanche `eval`
+    measures.
 
     Args:
         model: the shared model; what a method adds lies in `model.extras`.
-        code_length: bits L of a code.
         base: recipe of the labeled stage.
         warm_up: supervised start of a backbone that is not pretrained; None for none.
         seed: of all draws, >= 0.
@@ -58,7 +73,6 @@ class OnlineStrategy(DiscoveryStrategy):
         self,
         *,
         model: GCDModel,
-        code_length: int,
         base: Recipe,
         warm_up: WarmUp | None = None,
         seed: int = 0,
@@ -87,19 +101,30 @@ class OnlineStrategy(DiscoveryStrategy):
             evaluator=evaluator,
             eval_every=eval_every,
         )
-        self.code_length = code_length
         self.observe_batch_size = observe_batch_size
-        self.book: HashCodebook | None = None
+        self.book: Book | None = None
 
     # ---------------------------------------------------------------- what a method fills
 
     @abstractmethod
     def encode(self, trunk: Tensor) -> Tensor:
-        """Real codes (B, L) of trunk outputs (B, ...); a bit is set where the value is above 0."""
+        """Real codes (B, L) of trunk outputs (B, ...)."""
 
     @abstractmethod
-    def new_book(self) -> HashCodebook:
+    def book_rows(self, codes: Tensor) -> np.ndarray:
+        """What the book takes of real codes (B, L), one row each.
+
+        Raises:
+            InputError: if a code is not finite.
+        """
+
+    @abstractmethod
+    def new_book(self) -> Book:
         """The book at the start of a stream, after training."""
+
+    @abstractmethod
+    def new_leader(self, baselines: Baselines) -> Leader:
+        """The floor beside the method, at the start of a stream."""
 
     @abstractmethod
     def predict(self, trunk: Tensor) -> Tensor:
@@ -126,15 +151,15 @@ class OnlineStrategy(DiscoveryStrategy):
             InputError: before the base stage, or if an input has another shape than the model's,
                 or it or its code is not finite.
         """
-        words = packed(self.codes(inputs))
+        rows = self.book_rows(self.codes(inputs))
         if self.book is None:
             self.book = self.new_book()
-        return self.book.observe(words)
+        return self.book.observe(rows)
 
     def look_up(self, inputs: Tensor) -> Assignment:
         """As `observe`, but nothing is remembered; -1 for what would open a category."""
-        words = packed(self.codes(inputs))
-        return (self.new_book() if self.book is None else self.book).look_up(words)
+        rows = self.book_rows(self.codes(inputs))
+        return (self.new_book() if self.book is None else self.book).look_up(rows)
 
     @torch.no_grad()
     def codes(self, inputs: Tensor) -> Tensor:
@@ -150,8 +175,9 @@ class OnlineStrategy(DiscoveryStrategy):
             raise InputError(
                 "an input holds nan or an infinite number; leave it out or compute it again"
             )
-        found = [self.encode(trunk)[:count].cpu() for trunk, count in self.fixed_batches(batch)]
-        return torch.cat(found) if found else torch.empty(0, self.code_length)
+        return torch.cat(
+            [self.encode(trunk)[:count].cpu() for trunk, count in self.fixed_batches(batch)]
+        )
 
     @torch.no_grad()
     def fixed_batches(self, inputs: Tensor) -> Iterator[tuple[Tensor, int]]:
@@ -179,11 +205,11 @@ class OnlineStrategy(DiscoveryStrategy):
         )
 
 
-def packed(codes: Tensor) -> np.ndarray:
-    """Words of real codes (B, L), (B, W) uint64; a bit is set where the value is above 0.
+def finite_codes(codes: Tensor) -> Tensor:
+    """Real codes (B, L) as they are.
 
     Raises:
-        InputError: if a value is not finite, for it has no sign that means anything.
+        InputError: if a value is not finite, for then it says nothing.
     """
     finite = codes.isfinite().all(-1)
     if not finite.all():
@@ -191,4 +217,4 @@ def packed(codes: Tensor) -> np.ndarray:
             f"{int((~finite).sum())} of {len(codes)} codes hold nan or an infinite number: an "
             "input does, or training diverged; mend the input, or train with a lower learning rate"
         )
-    return pack(codes > 0)
+    return codes

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -186,10 +187,18 @@ class StagedOptimizer:
         bare = [{**g, "params": [p for _, p in g["params"]]} for g in groups]
         self.optimizer: Optimizer = recipe.optimizer(bare)
         self.scheduler: LambdaLR | None = None
+        self.scaler = GradScaler(enabled=False)
 
-    def begin(self, model: nn.Module, recipe: Recipe) -> None:
-        """Make optimizer and schedule those of a new stage."""
+    def begin(self, model: nn.Module, recipe: Recipe, scaler: GradScaler | None = None) -> None:
+        """Make optimizer and schedule those of a new stage.
+
+        Args:
+            model: with the parameters of the stage.
+            recipe: of the stage.
+            scaler: of its gradients, new; None for one that does nothing.
+        """
         check_same_class(type(self.optimizer), recipe.optimizer.func)
+        self.scaler = scaler or GradScaler(enabled=False)
         self.optimizer.state.clear()
         parameters = dict(model.named_parameters())
         settings = recipe.optimizer([nn.Parameter(torch.zeros(1))]).defaults
@@ -214,6 +223,7 @@ class StagedOptimizer:
             ],
             "state": {},
             "schedule": {},
+            "scaler": self.scaler.state_dict(),
         }
         tensors: dict[str, Tensor] = {}
         for place, values in stored["state"].items():
@@ -242,6 +252,18 @@ class StagedOptimizer:
         self.optimizer.load_state_dict({"state": state, "param_groups": merged})
         if self.scheduler is not None:
             vars(self.scheduler).update(plain["schedule"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(plain["scaler"])
+
+    def backward(self, loss: Tensor, retain_graph: bool = False) -> None:
+        """Gradients of the loss, in its own scale, whatever it takes to compute them."""
+        self.scaler.scale(loss).backward(retain_graph=retain_graph)
+        self.scaler.unscale_(self.optimizer)
+
+    def step(self) -> None:
+        """Take the step, unless a scaled gradient overflowed."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def clip(self, recipe: Recipe) -> None:
         """Clip the gradient norm where the recipe asks for it."""

@@ -11,12 +11,16 @@ from typing import Any
 from cgcd.engine.cache import sweep_temporary
 from cgcd.engine.checkpoint import discard_after, latest, restore
 from cgcd.engine.checkpoint_files import Checkpoint
+from cgcd.engine.processes import is_first, wait_for_all
 from cgcd.engine.stored_plugins import check_plugins
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.stages import DiscoveryScenario
 from cgcd.vocabulary import InputError
 
 log = logging.getLogger(__name__)
+
+_LATER = {"precision": "fp32", "compilation": False}
+"""Of runs that were stored before these could be chosen."""
 
 _GROWING = (".directions", ".rows")  # parameters with a row a class, or several
 
@@ -26,7 +30,8 @@ def resume(
 ) -> list[Mapping[str, float]]:
     """Rows of the stages that need not be trained again; the strategy is put behind them.
 
-    Where the next stage is stored under way, its training goes on from there.
+    Where the next stage is stored under way, its training goes on from there. The first process
+    alone changes the folder, when all have read it.
     """
     own, keeper = identity(strategy, scenario), strategy.keeper
     found = latest(checkpoints) if checkpoints.is_dir() else None
@@ -46,32 +51,36 @@ def resume(
     if found is not None:
         restore(strategy, found, checkpoints)
         log.info("going on after stage %d", found.stage)
-    sweep_temporary(checkpoints.parent)
-    discard_after(checkpoints, stage, keep_within=strategy.keeper is not None)
+    wait_for_all()
+    if is_first():
+        sweep_temporary(checkpoints.parent)
+        discard_after(checkpoints, stage, keep_within=strategy.keeper is not None)
     return [] if found is None else list(found.state["rows"])
 
 
 def _check_identity(found: Checkpoint, own: Mapping[str, Any], folder: Path) -> None:
     stored = found.state["identity"]
     for what, value in own.items():
-        if stored.get(what) != value:
+        then = stored.get(what, _LATER.get(what))
+        if then != value:
             raise InputError(
-                f"{folder} holds a run with another {what} ({str(stored.get(what))[:12]} instead "
+                f"{folder} holds a run with another {what} ({str(then)[:12]} instead "
                 f"of {str(value)[:12]}); give another folder or set overwrite=true"
             )
 
 
 def identity(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> dict[str, Any]:
     """What two runs must share for one to go on where the other stopped."""
+    backbone = strategy.model.backbone
     return {
+        "precision": backbone.precision,
+        "compilation": backbone.compiled,
         "stream": scenario.stream_hash,
         "data": scenario.data_hash,
         "strategy": type(strategy).__name__,
         "seed": strategy.seed,
         "setting": _digest(strategy.plain_settings()),
-        "model": _digest(
-            [strategy.model.backbone.origin, *((n, p.shape) for n, p in _fixed_shapes(strategy))]
-        ),
+        "model": _digest([backbone.origin, *((n, p.shape) for n, p in _fixed_shapes(strategy))]),
     }
 
 

@@ -18,6 +18,7 @@ from cgcd.engine.checkpoint import save_stage
 from cgcd.engine.costs import describe_run, log_costs
 from cgcd.engine.evaluation import DiscoveryMetrics, stage_metrics
 from cgcd.engine.predictions import predictions_csv
+from cgcd.engine.processes import is_first
 from cgcd.engine.results import RESULTS, SingleStageResult
 from cgcd.engine.resume import identity, resume
 from cgcd.engine.stage_keeper import spent_before
@@ -48,6 +49,7 @@ def run_single_stage(
         on_stage: called with the row.
     """
     rows = [] if folder is None else resume(strategy, scenario, folder / "checkpoints")
+    folder = folder if is_first() else None
     predictions: dict[str, str] = {}
     describe_run(strategy, {**facts, **_facts(scenario)})
     if not rows:

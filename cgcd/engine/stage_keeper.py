@@ -26,6 +26,7 @@ from cgcd.engine.checkpoint_files import (
     within_folders,
     write_checkpoint,
 )
+from cgcd.engine.processes import is_first
 from cgcd.engine.stage_state import put_back, stage_state
 from cgcd.vocabulary import InputError
 
@@ -126,7 +127,8 @@ class StageKeeper:
     def begin(self, strategy: Any) -> None:
         """After the stage was begun: to the epoch that a broken run was in."""
         self._last, self._since = time.monotonic(), 0
-        self._stores = bool(self.minutes or self.steps) and strategy.reads_own_batches
+        is_wanted = bool(self.minutes or self.steps) and is_first()
+        self._stores = is_wanted and strategy.reads_own_batches
         if not strategy.reads_own_batches:
             log.warning(
                 "a plugin reads batches of its own, so stage %d is stored when it is whole only",

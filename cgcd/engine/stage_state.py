@@ -14,6 +14,7 @@ from torch import Tensor
 from cgcd.engine.checkpoint import COUNTERS, load_parts, part_tensors
 from cgcd.engine.checkpoint_files import Checkpoint, part_of
 from cgcd.engine.evaluation import LossTerms, StageMetric
+from cgcd.engine.processes import is_first
 from cgcd.engine.seeding import generator_states, set_generator_states
 from cgcd.engine.stored_plugins import load_plugins, plugin_states
 from cgcd.vocabulary import InputError
@@ -72,7 +73,8 @@ def put_back(strategy: Any, checkpoint: Checkpoint) -> None:
             logger.load_state_dict(state["loggers"][name])
         elif hasattr(logger, "begin_stage"):  # the broken run went without it
             logger.begin_stage(strategy.stage_index)
-    set_generator_states(part_of(tensors, "random"))  # last, for nothing may draw any more
+    if is_first():  # the others have streams of their own
+        set_generator_states(part_of(tensors, "random"))  # last, for nothing may draw any more
 
 
 def _generators(strategy: Any) -> dict[str, torch.Generator]:

@@ -19,6 +19,7 @@ from cgcd.engine.batch import Batch, StageOutputs, UnlabeledAware
 from cgcd.engine.counting import NovelCounter, estimated
 from cgcd.engine.evaluation import discovery_evaluator
 from cgcd.engine.finite import FiniteLoss
+from cgcd.engine.kept_workers import KeptWorkers
 from cgcd.engine.loading import shuffled
 from cgcd.engine.optimization import (
     Recipe,
@@ -26,11 +27,14 @@ from cgcd.engine.optimization import (
     check_same_class,
     parameter_groups,
 )
+from cgcd.engine.precision import prepare_backbone
+from cgcd.engine.processes import Deal
 from cgcd.engine.seeding import torch_generator
 from cgcd.engine.stage_keeper import StageKeeper
 from cgcd.engine.stock import StockLabels, supervised_recipe
 from cgcd.engine.stock_plugins import check_stock_plugins
 from cgcd.engine.template import StageTemplate
+from cgcd.engine.trunk_cache import TrunkCache
 from cgcd.engine.warmup import WarmUp
 from cgcd.models import GCDModel
 from cgcd.stages import Stage
@@ -49,6 +53,7 @@ class DiscoveryStrategy(StageTemplate):
         num_base: classes labeled at stage 0; at a mixed stage 0 known before `begin_stage`.
         num_known: classes met before the stage: rows of the head before `begin_stage`, at a mixed
             stage 0 the labeled classes, so rows 0 .. num_known - 1 are the known ones.
+        trunks: outputs of the frozen trunk kept between passes; its `limit` may be changed.
         keeper: stores the stage under way, where `run_stages` runs in a folder. A method keeps
             the generators that its steps draw from as attributes; these are stored too.
         supervised: this is a stage after stage 0 of a stock benchmark whose labels are used.
@@ -123,6 +128,7 @@ class DiscoveryStrategy(StageTemplate):
             raise InputError(f"seed is {seed}; wanted a whole number >= 0")
         check_same_class(base.optimizer.func, continual.optimizer.func)
         self.staged = StagedOptimizer(model, base, self.parameter_groups(model))
+        self.trunks = TrunkCache()
         super().__init__(
             model=model,
             optimizer=self.staged.optimizer,
@@ -136,12 +142,14 @@ class DiscoveryStrategy(StageTemplate):
             eval_every=eval_every,
         )
         self.model: GCDModel = model.to(self.device)
+        prepare_backbone(model.backbone, self.device)
         self.base, self.continual, self.warm_up = base, continual, warm_up
         self.num_novel = num_novel
         self.estimator, self.max_novel = estimator, max_novel
         counter = NovelCounter(model.dim, estimator, max_novel, seed).to(self.device)
         self.counter = counter if num_novel == "estimate" else None
         self.seed, self.num_workers, self.stock_labels = seed, num_workers, stock_labels
+        self.workers = KeptWorkers(num_workers, self.device.type == "cuda")
         self.supervised = False
         self.stage_index = -1
         self.epoch = 0
@@ -284,21 +292,43 @@ class DiscoveryStrategy(StageTemplate):
 
     @torch.no_grad()
     def stage_outputs(self, stage: Stage) -> StageOutputs:
-        """One pass over a stage under the evaluation transform."""
-        features, labels = [], []
-        for trunk, shown in self.trunk_outputs(stage.dataset):
+        """One pass over a stage under the evaluation transform; several processes share it."""
+        deal = Deal(self._plain_order(stage.dataset))
+        head = self.model.head.directions
+        features, labels = [head.new_empty(0, self.model.dim)], [torch.empty(0, dtype=torch.int64)]
+        for trunk, shown in self.trunk_outputs(stage.dataset, deal.own):
             features.append(self.model.backbone.tail(trunk))
             labels.append(shown)
-        joined = torch.cat(features)
-        return StageOutputs(joined, self.model.head(joined), torch.cat(labels).to(joined.device))
+        joined = deal.joined(torch.cat(features))
+        shown = deal.joined(torch.cat(labels).to(joined.device))
+        return StageOutputs(joined, self.model.head(joined), shown)
 
     @torch.no_grad()
-    def trunk_outputs(self, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """Trunk outputs (B, ...) and visible labels (B,) of a data set, in order, in eval mode."""
+    def trunk_outputs(
+        self, dataset: Any, batches: Sequence[list[int]] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Trunk outputs (B, ...) and visible labels (B,) of a data set, in order, in eval mode.
+
+        Args:
+            dataset: N samples.
+            batches: places of the samples to read, batch by batch; None: all, in order.
+        """
         training = self.model.training
         self.model.eval()
-        for images, shown, *_ in self._plain_loader(dataset.eval()):
-            yield self.model.backbone.trunk(images.to(self.device, non_blocking=True)), shown
+        data = dataset.eval()
+        order = self._plain_order(data) if batches is None else batches
+        kept = self.trunks.of(self.model.backbone, data)
+        unknown = order if kept is None else [places for places in order if not kept.holds(places)]
+        loaded = iter(self._plain_loader(data, unknown) if unknown else ())
+        for places in order:
+            if kept is not None and kept.holds(places):
+                yield kept.output(places, self.device), kept.labels(places)
+                continue
+            images, shown, *_ = next(loaded)
+            trunk = self.model.backbone.trunk(images.to(self.device, non_blocking=True))
+            if kept is not None:
+                kept.keep(places, trunk)
+            yield trunk, shown
         self.model.train(training)
 
     @cached_property

@@ -1,7 +1,8 @@
 """The stream loop: train once, then answer sample by sample, window by window, and go on exactly.
 
-What is stored of a window are its codes: ids, distances and the book are functions of the codes in
-their order, so a broken run is put back by answering the stored codes again.
+What is stored of a window are its codes, packed ones or features: ids, distances and the book are
+functions of the codes in their order, so a broken run is put back by answering the stored codes
+again.
 """
 
 from __future__ import annotations
@@ -11,28 +12,29 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-from cgcd.engine.baselines import Baselines, UntrainedLeader
+from cgcd.engine.baselines import Baselines
+from cgcd.engine.batches import pass_batches
 from cgcd.engine.cache import read_whole, write_text, write_whole
 from cgcd.engine.checkpoint import save_stage
 from cgcd.engine.costs import describe_run, log_end
 from cgcd.engine.evaluation import stage_metrics
-from cgcd.engine.online import OnlineStrategy, packed
+from cgcd.engine.online import OnlineStrategy
+from cgcd.engine.processes import is_first, wait_for_all
 from cgcd.engine.results import RESULTS, StreamResult
 from cgcd.engine.resume import identity, resume
 from cgcd.engine.stream_analysis import StreamAnswers, timed_stream_analysis
 from cgcd.engine.tables import metrics_csv
-from cgcd.engine.tensor_loading import pass_tensors
-from cgcd.memory import HashCodebook
-from cgcd.metrics import AnswerTable
+from cgcd.memory import CategoryBook, PrototypeBook
+from cgcd.metrics import AnswerTable, stream_accuracies
 from cgcd.stages import OnlineScenario
 from cgcd.tracking.cells import csv_text
 from cgcd.vocabulary import UNLABELED
@@ -50,6 +52,8 @@ def run_stream(
     on_window: Callable[[Mapping[str, float]], None] | None,
 ) -> StreamResult:
     """Train on the labeled stage, then answer the stream in its order, a window at a time.
+
+    Several processes share the training; each answers the whole stream, alike.
 
     With a folder every window leaves its codes, and the same call goes on after the last whole
     window with the same answers, bit for bit. At the end it leaves `predictions/stream.csv`,
@@ -70,11 +74,15 @@ def run_stream(
         checkpoints = folder / "checkpoints"
         describe_run(strategy, facts)
         if not resume(strategy, scenario, checkpoints):
-            shutil.rmtree(checkpoints / "stream", ignore_errors=True)
+            if is_first():
+                shutil.rmtree(checkpoints / "stream", ignore_errors=True)
             strategy.train(scenario.train_stream[0].train())
             kept = {"identity": identity(strategy, scenario), "rows": [{"stage": 0}]}
-            save_stage(strategy, checkpoints, kept)
+            if is_first():
+                save_stage(strategy, checkpoints, kept)
         stored = list(_stored_windows(checkpoints / "stream"))
+        wait_for_all()
+        folder = folder if is_first() else None
     stream = _Stream(strategy, scenario)
     for logger in strategy.evaluator.loggers:
         if hasattr(logger, "begin_stage"):
@@ -92,7 +100,7 @@ def run_stream(
         [int(row["stream/seen"]) for row in stream.rows],
         stream.book.num_known,
     )
-    stream.rows[-1] |= spent
+    stream.rows[-1] |= {**spent, **stream.after_merging()}
     facts = {
         **facts,
         "setting": scenario.setting,
@@ -114,16 +122,16 @@ def run_stream(
 
 @dataclass(frozen=True)
 class _Window:
-    """Codes of consecutive samples; W words each.
+    """Codes of consecutive samples as their books take them: packed words or features.
 
     Attributes:
-        words: of the method, (n, W) uint64.
+        rows: of the method, (n, W) uint64 or (n, D) float32.
         closed: answers of the classifier of the known classes, (n,) int64.
-        leader: codes of the untrained leader clustering, (n, W) uint64, or (n, 0) without one.
+        leader: the same of the untrained leader clustering, or (n, 0) without one.
         seconds: that it took.
     """
 
-    words: np.ndarray
+    rows: np.ndarray
     closed: np.ndarray
     leader: np.ndarray
     seconds: float
@@ -136,11 +144,12 @@ class _Stream:
         self.strategy, self.scenario = strategy, scenario
         self.book = strategy.book = strategy.new_book()
         found = [m for m in stage_metrics(strategy) if isinstance(m, Baselines)]
-        self.leader = UntrainedLeader(found[0], self.book, strategy.seed) if found else None
+        self.leader = strategy.new_leader(found[0]) if found else None
         self.truth = scenario.truth
         count = len(self.truth)
         self.seen = 0
-        self.ids, self.distance = np.empty(count, np.int64), np.empty(count, np.int64)
+        self.ids = np.empty(count, np.int64)
+        self.distance = np.empty(count, self.book.distance_type)
         self.is_new = np.empty(count, bool)
         num_known = strategy.num_base
         self.answers, self.closed, self.leader_answers = (AnswerTable(num_known) for _ in range(3))
@@ -151,16 +160,16 @@ class _Stream:
     def read(self, batches: Iterator[Any], count: int) -> _Window:
         """Codes of the next `count` samples; nothing is answered yet."""
         started = time.perf_counter()
-        words, closed, leader = [], [], []
+        rows, closed, leader = [], [], []
         while count:
             inputs = next(batches)[0]
             count -= len(inputs)
             for trunk, real in self.strategy.fixed_batches(inputs):
-                words.append(packed(self.strategy.encode(trunk)[:real]))
+                rows.append(self.strategy.book_rows(self.strategy.encode(trunk)[:real]))
                 closed.append(self.strategy.predict(trunk)[:real].argmax(-1).cpu().numpy())
                 if self.leader is not None:
-                    leader.append(self.leader.words(trunk)[:real])
-        joined = np.concatenate(words)
+                    leader.append(self.leader.rows(trunk)[:real])
+        joined = np.concatenate(rows)
         none = np.empty((len(joined), 0), np.uint64)
         return _Window(
             joined,
@@ -171,8 +180,8 @@ class _Stream:
 
     def take(self, window: _Window) -> dict[str, float]:
         """Answer a window and add its row."""
-        part = slice(self.seen, self.seen + len(window.words))
-        self.ids[part], self.is_new[part], self.distance[part] = self.book.observe(window.words)
+        part = slice(self.seen, self.seen + len(window.rows))
+        self.ids[part], self.is_new[part], self.distance[part] = self.book.observe(window.rows)
         top = int(self.ids[part].max(initial=-1)) + 1
         if top > len(self.is_used):
             self.is_used = np.concatenate([self.is_used, np.zeros(2 * top, bool)])
@@ -188,6 +197,20 @@ class _Stream:
         self.seen = part.stop
         self.rows.append(self._row(part, window.seconds))
         return self.rows[-1]
+
+    def after_merging(self) -> dict[str, float]:
+        """Of a book that merges: how often it did, and the accuracies as if it had known before.
+
+        The merges themselves go to the strategy's report.
+        """
+        if not (isinstance(self.book, PrototypeBook) and self.book.merge_every):
+            return {}
+        self.strategy.report["merges"] = [list(merge) for merge in self.book.lineage]
+        row: dict[str, float] = {"stream/merged": len(self.book.lineage)}
+        if self.is_blind:
+            return row
+        scores = stream_accuracies(self.book.resolved(self.ids), self.truth, self.strategy.num_base)
+        return row | {f"merged/{name.replace('/', '_')}": value for name, value in scores.items()}
 
     def _row(self, part: slice, seconds: float) -> dict[str, float]:
         row: dict[str, float] = {
@@ -210,10 +233,10 @@ class _Stream:
         return row
 
 
-def _scores(front: str, answers: AnswerTable, book: HashCodebook | None) -> dict[str, float]:
+def _scores(front: str, answers: AnswerTable, book: CategoryBook | None) -> dict[str, float]:
     """Every dialect; rates by name only where ids below the number of known classes are names."""
     scores = answers.accuracies()
-    if book is None or (book.num_known and book.known_centers == "used"):
+    if book is None or book.names_known:
         scores |= answers.rates()
     return {front + (key.replace("/", "_") if front else key): v for key, v in scores.items()}
 
@@ -240,11 +263,11 @@ def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Ite
     total, size = len(stream.truth), scenario.window
     position = taken = 0
     for window in stored:
-        if len(window.words) != min(size, total - position):
+        if len(window.rows) != min(size, total - position):
             log.warning("the stored windows have another size; they are answered anew")
             break
         yield window
-        position += len(window.words)
+        position += len(window.rows)
         taken += 1
     if folder is not None:  # nobody may take what is left for a part of this stream
         for index, path in _numbered(folder / "checkpoints" / "stream"):
@@ -252,15 +275,13 @@ def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Ite
                 path.unlink()
     samples = scenario.stream.dataset.eval()
     order = _Batches(position, total, size, strategy.observe_batch_size)
-    loader: Iterable[Any] | None = pass_tensors(samples, order)
-    if loader is None:
-        loader = DataLoader(
-            samples,
-            batch_sampler=order,
-            num_workers=strategy.num_workers,
-            pin_memory=strategy.device.type == "cuda",
-            generator=strategy.generator("loader"),
-        )
+    loader = pass_batches(
+        samples,
+        order,
+        device=strategy.device,
+        workers=strategy.workers,
+        generator=strategy.generator("loader"),
+    )
     batches = iter(loader)
     while position < total:
         window = stream.read(batches, min(size, total - position))
@@ -268,20 +289,29 @@ def _windows(stream: _Stream, stored: list[_Window], folder: Path | None) -> Ite
             path = folder / "checkpoints" / "stream" / f"window_{position // size:06d}.safetensors"
             write_whole(path, _tensors(window), {"seconds": repr(window.seconds)})
         yield window
-        position += len(window.words)
+        position += len(window.rows)
 
 
 def _tensors(window: _Window) -> dict[str, torch.Tensor]:
     return {
-        "words": torch.from_numpy(window.words.view(np.int64)),
+        "words": _as_tensor(window.rows),
         "closed": torch.from_numpy(window.closed),
-        "leader": torch.from_numpy(window.leader.view(np.int64)),
+        "leader": _as_tensor(window.leader),
     }
 
 
-def stored_words(folder: Path) -> Iterator[np.ndarray]:
-    """Codes of the stored windows, (n, W) uint64 each, in order; nothing on disk changes."""
-    return (window.words for window in _stored_windows(folder))
+def _as_tensor(rows: np.ndarray) -> torch.Tensor:
+    """Rows to store; torch and safetensors know int64 better than uint64."""
+    return torch.from_numpy(rows.view(np.int64) if rows.dtype == np.uint64 else rows)
+
+
+def _as_rows(stored: torch.Tensor) -> np.ndarray:
+    return stored.numpy().view(np.uint64) if stored.dtype == torch.int64 else stored.numpy()
+
+
+def stored_rows(folder: Path) -> Iterator[np.ndarray]:
+    """Rows of the stored windows, (n, W) or (n, D) each, in order; nothing on disk changes."""
+    return (window.rows for window in _stored_windows(folder))
 
 
 def _stored_windows(folder: Path) -> Iterator[_Window]:
@@ -300,8 +330,8 @@ def _read_window(path: Path) -> _Window | None:
         return None
     tensors, kept = found
     try:
-        words, leader = (tensors[n].numpy().view(np.uint64) for n in ("words", "leader"))
-        return _Window(words, tensors["closed"].numpy(), leader, float(kept["seconds"]))
+        rows, leader = (_as_rows(tensors[name]) for name in ("words", "leader"))
+        return _Window(rows, tensors["closed"].numpy(), leader, float(kept["seconds"]))
     except (KeyError, TypeError, ValueError):  # whole, but no window
         return None
 
@@ -323,7 +353,7 @@ def _log(strategy: OnlineStrategy, stream: _Stream, row: Mapping[str, float]) ->
             if key not in ("stage", "stream/seen"):
                 name = key if key.startswith("stream/") else f"stream/{key}"
                 logger.log_single_metric(name, float(value), seen)
-        logger.log_single_metric("stream/hamming_distance", distances, seen)
+        logger.log_single_metric(f"stream/{stream.book.distance_name}", distances, seen)
 
 
 def _predictions_csv(stream: _Stream) -> str:
@@ -340,7 +370,7 @@ def _predictions_csv(stream: _Stream) -> str:
             category,
             names[category] if category < num_named else f"new-{category}",
             int(stream.is_new[place]),
-            int(stream.distance[place]),
+            round(stream.distance[place].item(), 6),
         )
         for place, (sample, target, category) in enumerate(
             zip(samples, stream.truth.tolist(), stream.ids.tolist(), strict=True)

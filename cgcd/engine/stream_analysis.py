@@ -1,7 +1,7 @@
 """The analysis of a stream: from all its answers at once, at its end.
 
 A category is known by what it was answered for, so there are no features and no confidences here:
-the Hamming distance of an answer says how doubtful it is.
+the distance of an answer, in bits or as 1 - cosine, says how doubtful it is.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class StreamAnswers:
         ids: categories.
         truth: classes, `UNLABELED` where there is none.
         opened: the sample opened its category.
-        distances: Hamming distance to the category's code.
+        distances: to the category, see `Assignment`.
     """
 
     ids: np.ndarray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -11,16 +11,21 @@ import numpy as np
 import torch
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler
 
 from cgcd.engine.batch import Batch
+from cgcd.engine.batches import pass_batches, training_batches
 from cgcd.engine.callbacks import ListenedCallbacks
+from cgcd.engine.checkpoint import part_tensors
 from cgcd.engine.counting import remember_classes
-from cgcd.engine.loading import DrawnViews, EpochBatches
+from cgcd.engine.kept_workers import KeptWorkers
+from cgcd.engine.loading import EpochBatches
+from cgcd.engine.precision import gradient_scaler
+from cgcd.engine.processes import is_first, num_processes, own_number, take_from_first
 from cgcd.engine.seeding import Draw, drawing, isolated_randomness, preserved_randomness
-from cgcd.engine.stock_plugins import hand_over_rate, hold_all_rows
-from cgcd.engine.tensor_loading import pass_tensors, training_tensors
-from cgcd.engine.warmup import warm_up
+from cgcd.engine.shared_step import SharedStep, check_shared_plugins
+from cgcd.engine.stock_plugins import check_watched, hand_over_rate, hold_all_rows
+from cgcd.engine.warmup import WarmUp, warm_up
 from cgcd.stages import Stage
 from cgcd.vocabulary import InputError
 
@@ -32,11 +37,13 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
     """
 
     _own_loader: Any
+    _shared_step: SharedStep | None = None
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """Train on a stage, or on several in order; see Avalanche."""
         kept = nullcontext() if self.keeper is None else self.keeper.stage(self)
-        with isolated_randomness(self.seed, self.stage_index + 1, "stage"), kept:
+        own = [own_number()] if own_number() else []  # of dropout and the like
+        with isolated_randomness(self.seed, self.stage_index + 1, "stage", *own), kept:
             return super().train(
                 experiences, [] if eval_streams is None else eval_streams, **kwargs
             )
@@ -84,6 +91,12 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
             if self.keeper is not None:
                 self.keeper.after_epoch(self)
 
+    def _check_distributed_training_compatibility(self) -> bool:
+        """Avalanche's place for it, before the first training or evaluation."""
+        if num_processes() > 1:
+            check_shared_plugins(self)
+        return True
+
     @property
     def reads_own_batches(self) -> bool:
         """No plugin has put a loader in the place of ours."""
@@ -102,9 +115,11 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         self.end_stage(self.experience)
         if self.counter is not None:
             remember_classes(self, self.experience)
+        take_from_first(part_tensors(self))
         self.model.train()
         super()._after_training_exp(**kwargs)
         hold_all_rows(self.plugins, self.model.num_classes)
+        self.trunks.forget(self.experience.dataset.eval())  # nobody asks for it again
 
     def make_train_dataloader(
         self,
@@ -124,19 +139,19 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         draw = Draw(seed=self.seed, stage=self.stage_index, num_views=self.num_views)
         labels = np.asarray(list(data.targets))
         self.batches = EpochBatches(
-            labels, self.train_mb_size, draw, self.sampler, self.recipe.drop_last
+            labels, self.train_mb_size, draw, self.sampler, self.recipe.drop_last, shared=True
         )
-        vectors = training_tensors(data, self.batches)
-        if vectors is not None:
-            self.dataloader = self._own_loader = vectors
-            return
-        workers = self.num_workers if num_workers is None else num_workers
-        self.dataloader = self._own_loader = DataLoader(
-            DrawnViews(data, draw),
-            batch_sampler=self.batches,
-            num_workers=workers,
-            persistent_workers=persistent_workers and workers > 0,
-            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
+        workers = self.workers
+        if num_workers is not None or pin_memory is not None or not persistent_workers:
+            workers = KeptWorkers(  # for this stage
+                workers.count if num_workers is None else num_workers,
+                workers.pin_memory if pin_memory is None else pin_memory,
+            )
+        self.dataloader = self._own_loader = training_batches(
+            data,
+            self.batches,
+            device=self.device,
+            workers=workers,
             generator=self.generator("loader"),
         )
 
@@ -144,14 +159,22 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         if kwargs:
             raise InputError(f"eval() does not know {sorted(kwargs)}")
         self.dataloader = self._plain_loader(self.adapted_dataset)
+        self._kept_trunk = self.trunks.of(self.model.backbone, self.adapted_dataset)
+        self._eval_order = iter(self._plain_order(self.adapted_dataset))
 
-    def _plain_loader(self, dataset: Any) -> Iterable[Any]:
-        order = BatchSampler(range(len(dataset)), self.eval_mb_size, drop_last=False)
-        return pass_tensors(dataset, order) or DataLoader(
+    def _plain_order(self, dataset: Any) -> list[list[int]]:
+        """Places of the samples in order, batch by batch."""
+        return list(BatchSampler(range(len(dataset)), self.eval_mb_size, drop_last=False))
+
+    def _plain_loader(
+        self, dataset: Any, batches: Sequence[list[int]] | None = None
+    ) -> Iterable[Any]:
+        order = self._plain_order(dataset) if batches is None else batches
+        return pass_batches(
             dataset,
-            batch_size=self.eval_mb_size,
-            num_workers=self.num_workers,
-            pin_memory=self.device.type == "cuda",
+            order,
+            device=self.device,
+            workers=self.workers,
             generator=self.generator("loader"),
         )
 
@@ -172,9 +195,17 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         if not (mixed and self.counter is not None):
             self._warm_up()
         self.model.train()
-        self.staged.begin(self.model, self.recipe)
+        scaler = gradient_scaler(self.model.backbone, self.device)
+        self.staged.begin(self.model, self.recipe, scaler)
+        check_watched(self.plugins, self._eval_streams or (), self._shown_labels)
         hand_over_rate(self.plugins, self.recipe, self.optimizer)
         self.optimized_param_id = dict(self.model.named_parameters())
+        self._shared_step = SharedStep() if num_processes() > 1 else None
+
+    @property
+    def _shown_labels(self) -> Sequence[int]:
+        """Labels that the strategy has seen, as its streams have them."""
+        return self.stock.labels or range(self.num_base)
 
     def _warm_up(self) -> None:
         """The supervised start of stage 0, where the backbone needs one."""
@@ -183,18 +214,24 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         if self.stage_index > 0 or recipe is None:
             return
         if recipe.even_if_pretrained or not self.model.backbone.pretrained:
-            if self.keeper is not None and self.keeper.take_start(self):
-                return
-            self.report["warm_up"] = warm_up(
-                self.model,
-                self.adapted_dataset,
-                recipe,
-                seed=self.seed,
-                device=self.device,
-                num_workers=self.num_workers,
-            )
-            if self.keeper is not None:
-                self.keeper.keep_start(self)
+            if is_first():
+                self._warmed_up(recipe)
+            take_from_first(self.model.state_dict())
+
+    def _warmed_up(self, recipe: WarmUp) -> None:
+        """The warm-up itself, or what is stored of it."""
+        if self.keeper is not None and self.keeper.take_start(self):
+            return
+        self.report["warm_up"] = warm_up(
+            self.model,
+            self.adapted_dataset,
+            recipe,
+            seed=self.seed,
+            device=self.device,
+            num_workers=self.num_workers,
+        )
+        if self.keeper is not None:
+            self.keeper.keep_start(self)
 
     def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
         """Nothing grows outside `begin_stage`, so an evaluation cannot change the head."""
@@ -233,16 +270,33 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         self.mbatch = [views[:, 0], labels, *rest]
 
     def forward(self) -> Tensor:
-        trunk = self.model.trunk_output(self._mb_views)
         if not self.is_training:
-            self.mb_trunk = trunk[:, 0]
+            self.mb_trunk = self._evaluated_trunk()
             return self.predict(self.mb_trunk)
-        self.batch = Batch(trunk, self.outputs(trunk), self.mb_y, self._mb_ids)
+        trunk = self.model.trunk_output(self._mb_views)
+        if self._shared_step is not None:
+            self._shared_loss = self._shared_step.loss(self, trunk)
+        else:
+            self.batch = Batch(trunk, self.outputs(trunk), self.mb_y, self._mb_ids)
         return self.batch.out.logits[:, 0]
+
+    def _evaluated_trunk(self) -> Tensor:
+        """Trunk output (B, ...) of the batch under evaluation, kept from an earlier pass or not."""
+        kept, places = self._kept_trunk, next(self._eval_order, ())
+        if kept is not None and kept.holds(places):
+            return kept.output(places, self.device)
+        output = self.model.trunk_output(self._mb_views)[:, 0]
+        if kept is not None:
+            kept.keep(places, output)
+        return output
 
     def criterion(self) -> Tensor:
         if not self.is_training:  # a discovered category is no label
             return self._make_empty_loss()
+        return self.weighed_terms() if self._shared_step is None else self._shared_loss
+
+    def weighed_terms(self) -> Tensor:
+        """Weighed sum of the loss terms of the batch, each of which is looked at and kept."""
         terms = (self.supervised_losses if self.supervised else self.losses)(self.batch)
         loss = self.recipe.total(terms)
         self.terms = {name: term.detach() for name, term in terms.items()}
@@ -254,6 +308,9 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         if self.keeper is not None:
             self.keeper.after_step(self)
 
+    def backward(self) -> None:
+        self.staged.backward(self.loss, self.retain_graph)
+
     def optimizer_step(self) -> None:
         self.staged.clip(self.recipe)
-        super().optimizer_step()
+        self.staged.step()

@@ -1,24 +1,23 @@
 """Batches of vectors in memory: one gather a batch in place of an access and a stack a sample.
 
 What comes out is bit for bit what `DrawnViews` and a `DataLoader` give: the same order, draws,
-labels, ids and task labels. A data set that a plugin changed, images, and views that know no
-batches are left to that slower way.
+labels, ids and task labels. A data set that a plugin changed and views that know no batches are
+left to that slower way; `image_loading` is the like for images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from avalanche.benchmarks.utils.transform_groups import EmptyTransformGroups, TransformGroups
 from torch import Tensor
 
 from cgcd.engine.loading import EpochBatches
 from cgcd.engine.seeding import Draw
-from cgcd.stages import VisibleRows
+from cgcd.engine.stored_rows import StoredRows
 
 _MOST_PREPARED = 2**31  # bytes of a stage's vectors that are prepared once and not batch by batch
 _ROWS_AT_ONCE = 4096
@@ -48,66 +47,28 @@ class RandomVectorBatches(VectorBatches, Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class VectorRows:
-    """A stage of vectors as `stage_dataset` made it.
-
-    Attributes:
-        vectors: all of the scenario, (M, D), maybe memory-mapped.
-        rows: places of the stage's samples among them, which are their sample ids, (N,).
-        labels: visible labels, (N,).
-        tasks: task labels, (N,).
-        view: of the data set's current group.
-    """
-
-    vectors: np.ndarray
-    rows: np.ndarray
-    labels: Tensor
-    tasks: Tensor
-    view: VectorBatches
+class VectorRows(StoredRows):
+    """A stage of vectors as `stage_dataset` made it; its source is (M, D), maybe memory-mapped."""
 
     @classmethod
     def of(cls, dataset: Any) -> VectorRows | None:
         """What such a data set holds; None for any other."""
-        flat = inside = getattr(dataset, "_flat_data", None)
-        while not isinstance(inside, VisibleRows):
-            parts = getattr(inside, "_datasets", ())
-            changed = getattr(inside, "_indices", None) is not None or not (
-                _empty(getattr(inside, "_frozen_transform_groups", None))
-                and (inside is flat or _empty(getattr(inside, "_transform_groups", None)))
-            )
-            if len(parts) != 1 or changed:
-                return None
-            inside = parts[0]
-        groups = getattr(flat, "_transform_groups", None)
-        pair = None if groups is None else groups.transform_groups.get(groups.current_group)
-        transforms = list(getattr(pair, "transforms", ()))
-        vectors = inside.images
-        in_batches = [a for a in dataset._data_attributes.values() if a.use_in_getitem]
+        stored = StoredRows.of(dataset)
         ours = (
-            isinstance(vectors, np.ndarray)
-            and vectors.ndim == 2
-            and transforms[1:] in ([], [None])
-            and len(transforms) > 0
-            and isinstance(transforms[0], VectorBatches)
-            and [a.name for a in in_batches] == ["targets_task_labels"]
-            and np.array_equal(np.asarray(list(dataset.sample_id)), inside.rows)
+            stored is not None
+            and isinstance(stored.source, np.ndarray)
+            and stored.source.ndim == 2
+            and isinstance(stored.view, VectorBatches)
         )
-        if not ours:
-            return None
-        labels, tasks = (
-            torch.from_numpy(np.fromiter(values, dtype=np.int64, count=len(inside)))
-            for values in (inside.targets, in_batches[0])
-        )
-        return cls(vectors, np.asarray(inside.rows), labels, tasks, transforms[0])
+        return cls(**vars(stored)) if ours else None
 
     def prepared(self, part: slice | np.ndarray = slice(None)) -> Tensor:
         """Some of the stage's vectors as the view prepares them, float32, (n, D)."""
         rows = self.rows[part]
-        made = np.empty((len(rows), self.vectors.shape[1]), dtype=np.float32)
+        made = np.empty((len(rows), self.source.shape[1]), dtype=np.float32)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
-            made[block] = self.view.prepared(self.vectors[rows[block]])
+            made[block] = self.view.prepared(self.source[rows[block]])
         return torch.from_numpy(made)
 
 
@@ -122,7 +83,7 @@ class TrainingTensors:
     def __init__(self, source: VectorRows, batches: EpochBatches) -> None:
         self.source, self.batches = source, batches
         self.ids = torch.from_numpy(source.rows.astype(np.int64))
-        size = 4 * len(source.rows) * source.vectors.shape[1]
+        size = 4 * len(source.rows) * source.source.shape[1]
         self._prepared = source.prepared() if size <= _MOST_PREPARED else None
 
     def __len__(self) -> int:
@@ -142,7 +103,7 @@ class TrainingTensors:
         """Prepared vectors V times, (B, V, D), in memory of their own."""
         if self._prepared is None:
             some = torch.from_numpy(
-                self.source.view.prepared(self.source.vectors[self.source.rows[rows]])
+                self.source.view.prepared(self.source.source[self.source.rows[rows]])
             )
             return some.unsqueeze(1).repeat(1, num_views, 1)
         flat = self._prepared.index_select(0, places.repeat_interleave(num_views))
@@ -185,8 +146,3 @@ def pass_tensors(dataset: Any, batches: Collection[list[int]]) -> PassTensors | 
     if source is None or isinstance(source.view, RandomVectorBatches):
         return None
     return PassTensors(source, batches)
-
-
-def _empty(groups: TransformGroups | None) -> bool:
-    """Nothing is transformed."""
-    return groups is None or isinstance(groups, EmptyTransformGroups)

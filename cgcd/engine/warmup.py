@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler
 
+from cgcd.engine.batches import pass_batches, training_batches
 from cgcd.engine.cache import read_whole, write_whole
 from cgcd.engine.finite import check_weights
+from cgcd.engine.kept_workers import KeptWorkers
 from cgcd.engine.loading import DrawnViews, EpochBatches
+from cgcd.engine.precision import gradient_scaler
 from cgcd.engine.seeding import Draw, isolated_randomness
 from cgcd.losses import cosine_cross_entropy, info_nce, supervised_contrastive
 from cgcd.models import GCDModel
@@ -122,7 +126,9 @@ def warm_up(
         seconds = time.perf_counter() - started
         log.info("warm-up: taken from the cache")
         return {"steps": recipe.steps, "seconds": seconds, "loss": loss, "cached": True}
-    with isolated_randomness(seed, "warm_up"):  # what follows is the same after a cache hit
+    # so few steps do not pay for compiling batch norm that learns its statistics
+    plain = torch.compiler.set_stance("force_eager") if model.backbone.compiled else nullcontext()
+    with plain, isolated_randomness(seed, "warm_up"):  # what follows is the same after a cache hit
         loss = _train(model, dataset, recipe, seed, device, num_workers)
     if path is not None:
         tensors = {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}
@@ -155,14 +161,16 @@ def _train(
         model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.factor)
+    scaler = gradient_scaler(model.backbone, device)
     try:
-        for step, (views, labels) in enumerate(_batches(dataset, recipe, seed, workers)):
+        for step, (views, labels) in enumerate(_batches(dataset, recipe, seed, device, workers)):
             loss = _loss(model, views.to(device), labels.to(device), recipe, num_labeled)
             if device.type == "cpu" or step == recipe.steps - 1:  # elsewhere no step waits
                 _check_finite(loss, step, recipe)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             scheduler.step()
         check_weights(model, f"warm-up, after step {recipe.steps}", _mend(recipe))
     finally:
@@ -203,7 +211,7 @@ def _loss(
 
 
 def _batches(
-    dataset: Any, recipe: WarmUp, seed: int, workers: int
+    dataset: Any, recipe: WarmUp, seed: int, device: torch.device, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     labels = np.asarray(list(dataset.targets))
     labeled = np.flatnonzero(labels != UNLABELED)
@@ -214,10 +222,11 @@ def _batches(
         draw,
         lambda _, generator: generator.permutation(labeled),
     )
-    loader = DataLoader(
-        DrawnViews(dataset, draw),
-        batch_sampler=batches,
-        num_workers=workers,
+    loader = training_batches(
+        dataset,
+        batches,
+        device=device,
+        workers=KeptWorkers(workers, device.type == "cuda"),
         generator=torch.Generator().manual_seed(seed),
     )
     step = 0
@@ -235,6 +244,8 @@ def _digest(model: nn.Module, dataset: Any, recipe: WarmUp, seed: int, device: t
     digest = hashlib.sha256()
     digest.update(repr(model).encode())  # layers without weights: dropout, activations
     facts = {k: v for k, v in asdict(recipe).items() if k not in ("cache", "even_if_pretrained")}
+    if model.backbone.precision != "fp32":
+        facts["precision"] = model.backbone.precision
     digest.update(
         repr(
             ("whole", facts, seed, torch.__version__, device.type, torch.get_num_threads())
@@ -243,7 +254,15 @@ def _digest(model: nn.Module, dataset: Any, recipe: WarmUp, seed: int, device: t
     views = DrawnViews(dataset, Draw(seed=seed, stage=0, phase=1))
     for row in range(min(len(dataset), 8)):  # stands for the augmentation
         digest.update(views[row, 0][0].numpy().tobytes())
-    for images, labels, *_ in DataLoader(dataset.eval(), batch_size=256):
+    order = list(BatchSampler(range(len(dataset)), 256, drop_last=False))
+    seen = pass_batches(
+        dataset.eval(),
+        order,
+        device=torch.device("cpu"),
+        workers=KeptWorkers(0, False),
+        generator=torch.Generator(),
+    )
+    for images, labels, *_ in seen:
         digest.update(images.numpy().tobytes())
         digest.update(labels.numpy().tobytes())
     for name, tensor in model.state_dict().items():

@@ -7,7 +7,6 @@ numbers are those of the authors' code.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cgcd.losses.distillation import cross_view_entropy, ramped
@@ -99,7 +98,7 @@ def adaptive_targets(logits: Tensor, hard_ratio: float, temperature: float = 0.0
         raise ValueError(f"the share of hard labels is {hard_ratio}; wanted a number in [0, 1]")
     num_images, _, num_classes = logits.shape
     soft = (logits / temperature).softmax(-1)
-    hard = F.one_hot(logits.argmax(-1), num_classes).to(soft)
+    hard = torch.zeros_like(soft).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
     largest = logits.topk(min(2, num_classes), dim=-1).values
     confidence = largest[..., 0] - largest[..., -1]  # (B, V)
     rank = confidence.argsort(dim=0, descending=True, stable=True).argsort(dim=0)

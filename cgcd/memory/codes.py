@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cgcd.memory.book import Assignment
 from cgcd.vocabulary import InputError
 
 _MAX_BITS = 1024
@@ -28,21 +29,6 @@ _KINDS = {  # by attribute: how to speak of a book that has another value, the s
     "radius": ("of radius {}", "radius"),
     "known_centers": ("with known centers {}", "known_centers"),
 }
-
-
-class Assignment(NamedTuple):
-    """What a `HashCodebook` answers to N codes.
-
-    Attributes:
-        ids: category of each code, >= 0, (N,) int64; -1 where `look_up` finds none.
-        is_new: whether the code opened its category, or to `look_up` would open one, (N,) bool.
-        distance: bits to the nearest entry there was when the code came, (N,) int64: to the entry
-            of `ids` or, where `is_new`, more than the radius; -1 where there was none to compare.
-    """
-
-    ids: np.ndarray
-    is_new: np.ndarray
-    distance: np.ndarray
 
 
 def pack(bits: np.ndarray | Tensor) -> np.ndarray:
@@ -116,6 +102,9 @@ class HashCodebook(nn.Module):
     -1 and +1 with codes of 0 and 1, so that a center can be hit only if almost all of it is ones.
     """
 
+    distance_name: str = "hamming_distance"
+    distance_type: type = np.int64
+
     _entries: np.ndarray  # (W, capacity), of which [:, :_size] is the book
     _size: int
     _num_known: int
@@ -156,6 +145,16 @@ class HashCodebook(nn.Module):
     def num_created(self) -> int:
         """Categories opened by the stream."""
         return self._size - self._num_known
+
+    @property
+    def names_known(self) -> bool:
+        """An answer below `num_known` is the name of a class."""
+        return self._num_known > 0 and self.known_centers == "used"
+
+    @property
+    def version(self) -> int:
+        """Number of entries: they never change."""
+        return self._size
 
     @property
     def words(self) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cgcd.memory.transfer import sent
 from cgcd.vocabulary import UNLABELED
 
 
@@ -50,6 +51,7 @@ class PrototypeMemory(nn.Module):
         self.register_buffer("means", torch.zeros(0, dim))
         self.register_buffer("radius", torch.zeros(()))
         self.register_buffer("similarities", torch.zeros(0))
+        self._kept_weights: tuple[Tensor, tuple[object, ...], Tensor] | None = None
 
     def __len__(self) -> int:
         """Number of classes remembered."""
@@ -164,7 +166,7 @@ class PrototypeMemory(nn.Module):
             raise ValueError(
                 "the prototype memory is empty; call remember_labeled after the base stage first"
             )
-        weights = self.hardness(hardness_temperature).to(generator.device)
+        weights = self._weights(hardness_temperature, generator.device)
         classes = weights.multinomial(n, replacement=True, generator=generator)
         noise = torch.randn(
             (n, self.means.shape[1]),
@@ -172,8 +174,16 @@ class PrototypeMemory(nn.Module):
             device=generator.device,
             dtype=self.means.dtype,
         )
-        classes, noise = classes.to(self.means.device), noise.to(self.means.device)
+        classes, noise = (sent(drawn, self.means.device) for drawn in (classes, noise))
         return PrototypeSample(self.means[classes] + self.radius * radius_scale * noise, classes)
+
+    def _weights(self, temperature: float, device: torch.device) -> Tensor:
+        """`hardness` where draws are made, fetched once: every step would wait for it anew."""
+        source, kept = self.similarities, self._kept_weights
+        made_of = (source._version, temperature, device)
+        if kept is None or kept[0] is not source or kept[1] != made_of:
+            kept = self._kept_weights = (source, made_of, self.hardness(temperature).to(device))
+        return kept[2]
 
     def _unit_rows(self, features: Tensor, classes: Tensor) -> Tensor:
         dim = self.means.shape[1]

@@ -14,6 +14,7 @@ from cgcd.models.hashing import (
     SignMagnitudeHead,
 )
 from cgcd.models.heads import CosineHead, ProjectionHead
+from cgcd.models.memory_branch import MemoryBranch
 from cgcd.models.nearest_mean import NearestMean
 from cgcd.models.random_features import RandomFeatures
 from cgcd.models.reduction import PrincipalComponents
@@ -32,6 +33,7 @@ __all__ = [
     "HashHead",
     "HashTrunk",
     "InputSpec",
+    "MemoryBranch",
     "NearestMean",
     "PrincipalComponents",
     "ProjectionHead",

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cgcd.models.cut import Tail, cut, vector_width
+from cgcd.models.execution import set_forward
 from cgcd.models.published import create_timm, published_facts
 from cgcd.models.weights import WeightsFacts, load_weights
 from cgcd.vocabulary import InputError
@@ -79,6 +80,9 @@ class Backbone(nn.Module):
         pretrained: they were trained before; the engine's warm-up then stays off.
         weights: what is known of their file.
 
+    Attributes:
+        precision, compiled: how trunk and tail compute; see `compute_in`.
+
     Raises:
         InputError: if `tail_units` or `trainable` is out of range.
     """
@@ -100,6 +104,7 @@ class Backbone(nn.Module):
             raise InputError(f"model.trainable is {trainable!r}; wanted 'blocks' or 'tail'")
         self.spec, self.origin, self.pretrained, self.warming = spec, origin, pretrained, False
         self.weights = weights
+        self.precision, self.compiled = "fp32", False
         if example is None:
             example = torch.rand(2, len(spec.mean), spec.size, spec.size)
         net = net.eval()
@@ -135,6 +140,22 @@ class Backbone(nn.Module):
                 if isinstance(module, nn.modules.batchnorm._NormBase):
                     module.eval()
         return self
+
+    def compute_in(self, precision: str = "fp32", *, compiled: bool = False) -> None:
+        """Choose how trunk and tail compute, before a strategy is made of the model.
+
+        Features come out in float32 whatever is chosen, and weights stay in float32.
+
+        Args:
+            precision: "fp32", "bf16" or, on CUDA only, "fp16": of the products in trunk and tail.
+            compiled: run both through `torch.compile`, which needs a compiler on the machine.
+
+        Raises:
+            InputError: if there is no such precision.
+        """
+        for part in (self.trunk, self.tail):
+            set_forward(part, precision, compiled)
+        self.precision, self.compiled = precision, compiled
 
     def _freeze(self, trainable: str) -> None:
         self.requires_grad_(False)

@@ -59,12 +59,14 @@ def stream_summary(results: Mapping[str, Any]) -> str:
         lines.append(
             f"categories created: {created}, true novel classes: {int(row['stream/true_novel'])}"
         )
-    codes = results.get("codes", {})
-    if codes:
-        lines.append(f"codes: {', '.join(f'{name} {value}' for name, value in codes.items())}")
+    for part in ("codes", "thresholds"):
+        if results.get(part):
+            told = ", ".join(f"{name} {value}" for name, value in results[part].items())
+            lines.append(f"{part}: {told}")
     lines.append(f"known classes: {known}; the number of novel ones is told to nobody")
-    if str(codes.get("rule", "")).startswith("oracle"):
-        lines[-1] = f"known classes: {known}; {codes['rule']}"
+    rule = str(results.get("codes", {}).get("rule", ""))
+    if rule.startswith("oracle"):
+        lines[-1] = f"known classes: {known}; {rule}"
     return "\n".join(lines)
 
 

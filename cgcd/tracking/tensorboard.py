@@ -4,8 +4,8 @@ Tags: `train/loss/<term>` over the global step; everything measured after a stag
 `test/accuracy/<group>`, `test/held/...`, `test/greedy/...`, `test/agreement/...`,
 `test/forgetting/...`, `test/floor/...`, `test/bound/...`, `stage/...`. A single stage has the same
 for its unlabeled samples, `unlabeled/accuracy/<group>` and so on, beside the test part. On a stream
-everything is `stream/...` over the number of samples answered, `stream/hamming_distance` a
-histogram a window.
+everything is `stream/...` over the number of samples answered, `stream/hamming_distance` or
+`stream/cosine_distance` a histogram a window.
 
 Of an analysis, over the stage: images `analysis/<picture>` and `gallery/<page>`, histograms
 `confidence/...` and `novelty_score/...`, curves `share/...` and `drift/...`, points for the

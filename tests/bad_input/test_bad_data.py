@@ -258,7 +258,7 @@ def test_a_photo_that_breaks_while_the_run_reads(
         return parts
 
     monkeypatch.setattr(Parts, "build", broken)
-    sizes = ["strategy.base.batch_size=4", "strategy.continual.batch_size=4"]
+    sizes = ["strategy.base.batch_size=4", "strategy.continual.batch_size=4", "input_cache_gb=0"]
     refused(
         ["run", *SHOW[2:], *sizes, "num_novel=1", "recipe=none", f"num_workers={num_workers}"],
         ".png was a readable image when the run began",

@@ -31,6 +31,14 @@ SMALL_NET = [
     "model.projection_dim=8",
 ]
 SHORT = ["tracking=none", "baselines=false", "device=cpu", "num_workers=0"]
+SMALL = {
+    "teacher_temperature_epochs": 1,
+    "ramp_epochs": 1,
+    "kmeans_starts": 1,
+    "steps": 5,
+    "num_features": 20,
+    "memory_features": 20,
+}
 STAGES = {
     "num_base": 3,
     "num_stages": 2,
@@ -53,11 +61,10 @@ def cut(config: Any) -> list[str]:
     in_stages, on_digits = "num_base" in scenario.protocol, "stages_file" in scenario
     given = []
     for part in ("base", "continual"):
-        if part in strategy:
+        if strategy.get(part):
             size = strategy[part].batch_size if on_digits else 8
             given += [f"strategy.{part}.epochs=1", f"strategy.{part}.batch_size={size}"]
-    ramps = ("teacher_temperature_epochs", "ramp_epochs", "kmeans_starts")
-    given += [f"strategy.{key}=1" for key in ramps if key in strategy]
+    given += [f"strategy.{key}={value}" for key, value in SMALL.items() if key in strategy]
     sizes = {**(STAGES if in_stages else PARTS)}
     if in_stages and scenario.protocol.subset_size is not None:
         sizes["subset_size"] = CLASSES - 1

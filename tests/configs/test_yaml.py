@@ -16,14 +16,29 @@ from omegaconf import DictConfig, OmegaConf
 import scenarios
 from cgcd.cli.configs import choices, compose_run, config_dir
 from cgcd.cli.settings import check_settings
-from strategies import GCD, NMC, PHE, SMILE, VBCGCD, Analytic, Gaussian, Happy, ProtoGCD, SimGCD
+from strategies import (
+    GCD,
+    NMC,
+    PHE,
+    SMILE,
+    VBCGCD,
+    Analytic,
+    Gaussian,
+    Happy,
+    ProtoGCD,
+    PrototypeMemory,
+    SimGCD,
+)
 
 LIVE = {"model", "evaluator", "inputs", "example", "folder", "plugins"}  # objects, not YAML values
 FOLDER = config_dir()
 EXPERIMENTS = choices("experiment")
 HAPPY = [name for name in EXPERIMENTS if name.startswith("happy_")]
 ONLINE = [name for name in EXPERIMENTS if name.startswith(("phe_", "smile_"))]
-SINGLE_STAGE = [name for name in EXPERIMENTS if name not in HAPPY + ONLINE]
+FROZEN = [
+    name for name in EXPERIMENTS if name.startswith(("nmc_", "gaussian_", "analytic_", "vb_cgcd_"))
+]
+SINGLE_STAGE = [name for name in EXPERIMENTS if name not in HAPPY + ONLINE + FROZEN]
 PUBLISHED = ["cifar100", "imagenet100", "tiny_imagenet", "cub", "cars", "aircraft"]
 
 
@@ -116,10 +131,12 @@ def assert_equal_defaults(part: DictConfig, made: Any, other: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [Analytic, GCD, Gaussian, Happy, NMC, PHE, ProtoGCD, SMILE, SimGCD, VBCGCD]
+    "made",
+    [Analytic, GCD, Gaussian, Happy, NMC, PHE, ProtoGCD, PrototypeMemory, SMILE, SimGCD, VBCGCD],
 )
 def test_a_strategy_has_the_defaults_of_its_file(made: Any) -> None:
-    name = {ProtoGCD: "proto_gcd", VBCGCD: "vb_cgcd"}.get(made, made.__name__.lower())
+    files = {ProtoGCD: "proto_gcd", PrototypeMemory: "prototype_memory", VBCGCD: "vb_cgcd"}
+    name = files.get(made, made.__name__.lower())
     part = composed("recipe=none", f"strategy={name}").strategy
     assert_equal_defaults(part, made, {"device"})  # auto on the command line
 
@@ -156,6 +173,13 @@ def test_an_online_experiment_keeps_the_published_numbers(name: str) -> None:
         assert config.strategy.code_length == 12
         fixed = {"uniform": True, "per_class": False}[config.scenario.protocol.labeled_draw]
         assert fixed and config.scenario.protocol.split_seed == 0
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_closed_form_experiment_is_on_happys_stages(name: str) -> None:
+    config, happy = composed(f"experiment={name}"), composed("experiment=happy_cifar100")
+    assert config.scenario == happy.scenario and config.model == happy.model
+    assert config.strategy.base == happy.strategy.base and config.strategy.warm_up is None
 
 
 @pytest.mark.parametrize("name", SINGLE_STAGE)

@@ -21,12 +21,17 @@ STAGES = 3
 
 @pytest.fixture(
     scope="module",
-    params=["happy", "simgcd", "proto_gcd", "gcd", "nmc", "gaussian", "analytic", "vb_cgcd"],
+    params=[
+        *("happy", "happy_bf16", "happy_memory", "simgcd", "proto_gcd", "gcd"),
+        *("nmc", "gaussian", "analytic", "vb_cgcd"),
+    ],
 )
-def build(request, quick_happy, quick, quick_closed_form):
+def build(request, blob_model, quick_happy, quick, quick_closed_form):
     """Builds the strategy under test; add a method by adding its builder here."""
     builders = {
         "happy": quick_happy,
+        "happy_bf16": lambda **more: quick_happy(**{"model": blob_model(precision="bf16"), **more}),
+        "happy_memory": partial(quick_happy, memory_branch="analytic", memory_features=60),
         "simgcd": partial(
             quick(SimGCD),
             teacher_temperature_epochs=2,

@@ -95,6 +95,10 @@ def _model(model: Any) -> str:
     text = f"weights: {model.get('origin')}"
     if model.get("parameters"):
         text += f"; {model['parameters']:,} parameters, {model.get('trainable', 0):,} trainable"
+    if model.get("precision", "fp32") != "fp32":
+        text += f"; trunk and tail in {model['precision']}"
+    if model.get("compiled"):
+        text += "; compiled"
     return text
 
 

@@ -53,8 +53,9 @@ def test_what_does_not_compose_is_named(override: str, parts: list[str]) -> None
 @pytest.mark.parametrize(
     "override",
     "seed=-1 seed=abc seed=1.5 seed=true seed=null torch_threads=x torch_threads=0 num_workers=-1 "
-    "checkpoint_minutes=0 checkpoint_steps=0 "
-    "device=1 baselines=3 analysis=3 overwrite=maybe runs_root=5 runs_root='' data_root=7".split(),
+    "profile=3 trunk_cache_gb=-1 checkpoint_minutes=0 checkpoint_steps=0 precision=half compile=1 "
+    "input_cache_gb=-1 device=1 baselines=3 analysis=3 overwrite=maybe runs_root=5 runs_root='' "
+    "data_root=7".split(),
 )
 def test_values_of_the_wrong_kind_are_named(override: str) -> None:
     key = override.split("=")[0]
@@ -74,9 +75,9 @@ def folder(*overrides: str) -> Path:
 
 @pytest.mark.parametrize(
     "override",
-    "checkpoint_minutes=1 checkpoint_steps=5 analysis=false "
-    "device=cuda torch_threads=3 num_workers=2 tracking=none overwrite=true data_root=/x "
-    "runs_root=elsewhere".split(),
+    "checkpoint_minutes=1 checkpoint_steps=5 analysis=false profile=true trunk_cache_gb=0 "
+    "input_cache_gb=0 device=cuda torch_threads=3 num_workers=2 tracking=none overwrite=true "
+    "data_root=/x runs_root=elsewhere".split(),
 )
 def test_the_folder_stays_where_results_do(override: str) -> None:
     assert folder(override).name == folder().name
@@ -87,9 +88,12 @@ def test_the_folder_stays_where_results_do(override: str) -> None:
     [
         ["seed=1"],
         ["strategy.base.epochs=9"],
+        ["strategy.memory_branch=analytic"],
         ["num_novel=1"],
         ["recipe=none"],
         ["baselines=false"],
+        ["precision=bf16"],
+        ["compile=true"],
         ["scenario.protocol.num_stages=2"],
     ],
 )

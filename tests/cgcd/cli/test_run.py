@@ -118,11 +118,17 @@ def test_a_finished_run_is_printed_again_without_torch(copied: Path) -> None:
     assert done.stdout.endswith("set()\n") and not done.stderr
 
 
-def test_overwriting_gives_the_same_numbers_again(copied: Path) -> None:
+def test_overwriting_gives_the_same_numbers_again_profiled_or_not(
+    copied: Path, capsys: pytest.CaptureFixture
+) -> None:
     before = measured(copied)
     (copied / "metrics.csv").unlink()
-    assert main(["run", *TINY, "overwrite=true"]) == 0
+    assert main(["run", *TINY, "overwrite=true", "profile=true", "trunk_cache_gb=0"]) == 0
     assert measured(copied) == before
+    words = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert {"profile", "data", "trunk", "tail", "losses", "optimizer", "framework"} <= words
+    for recipe in ("base", "continual"):
+        assert (copied / "profile" / f"{recipe}.pt.trace.json").is_file()
 
 
 def test_an_interrupted_run_goes_on_with_the_same_numbers(

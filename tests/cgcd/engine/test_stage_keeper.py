@@ -116,14 +116,17 @@ def cases(blob_model, blobs, blob_stream, blob_single_stage, quick_happy):
     """Builders of strategy and scenario, by name."""
     import strategies
 
-    def short(kind, optimizer=torch.optim.SGD, lr=0.05, epochs=(3, 3), **settings):
+    def short(
+        kind, optimizer=torch.optim.SGD, lr=0.05, epochs=(3, 3), precision="fp32", **settings
+    ):
         module = getattr(strategies, kind.__module__.split(".")[1])
 
         def build(**more):
+            net = with_dropout() if kind is Happy else None
+            model = blob_model(backbone=net, precision=precision)
             recipes = {"base": recipe(module.BASE, optimizer, lr, epochs[0])}
             if hasattr(module, "CONTINUAL"):
                 recipes["continual"] = recipe(module.CONTINUAL, optimizer, lr, epochs[1])
-            model = blob_model(backbone=with_dropout()) if kind is Happy else blob_model()
             return kind(model=model, **recipes, **settings, **more)
 
         return build
@@ -134,6 +137,7 @@ def cases(blob_model, blobs, blob_stream, blob_single_stage, quick_happy):
     warm = WarmUp(steps=6, batch_size=16, cache=False)
     return {
         "happy": (short(Happy, warm_up=warm, kmeans_starts=2), blobs),
+        "happy, bf16": (short(Happy, warm_up=warm, kmeans_starts=2, precision="bf16"), blobs),
         "happy, AdamW": (short(Happy, adam, 1e-3, kmeans_starts=2), blobs),
         "happy, estimate": (
             short(Happy, num_novel="estimate", kmeans_starts=2),
@@ -184,6 +188,7 @@ def attempt(build, scenario, folder, steps=1, crash=None):
 
 
 PLACES = [("happy", 0, 7), ("happy", 1, 2), ("happy, AdamW", 1, 3), ("happy, estimate", 1, 3)]
+PLACES += [("happy, bf16", 0, 7), ("happy, bf16", 1, 2)]
 PLACES += [("proto_gcd", 1, 3), ("proto_gcd, one stage", 0, 5), ("simgcd", 1, 4)]
 PLACES += [("analytic", 0, 8), ("phe", 0, 14), ("smile", 0, 3)]
 

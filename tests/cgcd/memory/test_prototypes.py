@@ -155,6 +155,25 @@ def test_draws_follow_hardness_and_radius(memory):
     assert torch.equal(exact.features, memory.means[exact.classes])
 
 
+def test_hardness_is_asked_for_once_until_the_memory_changes(memory, monkeypatch):
+    asked, own = [], PrototypeMemory.hardness
+    monkeypatch.setattr(
+        PrototypeMemory, "hardness", lambda self, t: asked.append(t) or own(self, t)
+    )
+
+    def drawn(temperature=0.1):
+        classes = memory.sample(500, torch.Generator().manual_seed(0), temperature).classes
+        return classes.bincount(minlength=4).tolist()
+
+    before = drawn()
+    assert drawn() == before and asked == [0.1]
+    assert drawn(10.0) != before and drawn() == before and asked == [0.1, 10.0, 0.1]
+    memory.similarities[0] = -5.0  # in place, as a checkpoint is loaded
+    assert drawn()[0] == 0 and len(asked) == 4
+    memory.remember_predicted(random(5, 6), torch.full((5,), 4), 5, random(5, 6))
+    assert len(drawn()) == 5 and len(asked) == 5
+
+
 def test_draws_depend_on_the_generator_alone(memory):
     state = torch.get_rng_state()
     first = memory.sample(8, torch.Generator().manual_seed(1))
