@@ -16,6 +16,7 @@ from scenarios.digits import read_digits, single_stage_composition_from_file
 from scenarios.features import read_features, vector_views
 from scenarios.folder import read_image_folder
 from scenarios.single_stage import (
+    SingleStageComposition,
     SingleStageProtocol,
     compose_single_stage,
     single_stage_scenario,
@@ -45,11 +46,11 @@ def digits_gcd_scenario(
         augmentations: of the training views; digits are never mirrored.
         stages_file: an `.npz` that names the labeled, the unlabeled and the test images.
     """
-    if stages_file is not None:
-        data, composition = single_stage_composition_from_file(stages_file)
-    else:
-        data = read_digits()
-        composition = compose_single_stage(data.train_targets, data.test_targets, protocol, seed)
+    data, composition = (
+        single_stage_composition_from_file(stages_file)
+        if stages_file is not None
+        else _composed(read_digits(), protocol, seed)
+    )
     return single_stage_scenario(
         data,
         composition,
@@ -74,8 +75,15 @@ def image_folder_gcd_scenario(
 
     Classes are numbered by the sorted names of the folders in `train`.
     """
-    data = read_image_folder(data_root, needs_test=False)
-    return _composed(data, name, inputs, protocol, seed, num_novel, augmentations)
+    data, composition = _composed(read_image_folder(data_root, needs_test=False), protocol, seed)
+    return single_stage_scenario(
+        data,
+        composition,
+        name=name,
+        inputs=inputs,
+        augmentations=augmentations,
+        num_novel=num_novel,
+    )
 
 
 def features_gcd_scenario(
@@ -108,20 +116,6 @@ def features_gcd_scenario(
 
 
 def _composed(
-    data: ImageArrays,
-    name: str,
-    inputs: InputSpec,
-    protocol: SingleStageProtocol,
-    seed: int,
-    num_novel: str | int,
-    augmentations: Sequence[Augmentation],
-) -> SingleStageScenario:
-    composition = compose_single_stage(data.train_targets, data.test_targets, protocol, seed)
-    return single_stage_scenario(
-        data,
-        composition,
-        name=name,
-        inputs=inputs,
-        augmentations=augmentations,
-        num_novel=num_novel,
-    )
+    data: ImageArrays, protocol: SingleStageProtocol, seed: int
+) -> tuple[ImageArrays, SingleStageComposition]:
+    return data, compose_single_stage(data.train_targets, data.test_targets, protocol, seed)

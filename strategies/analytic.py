@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cgcd.engine import ClosedFormStrategy
-from cgcd.engine.closed_form import BASE
+from cgcd.engine.parametric import BASE
 from cgcd.models import GaussianHead, GCDModel, RidgeHead
 
 __all__ = ["BASE", "Analytic"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cgcd.engine import ClosedFormStrategy
-from cgcd.engine.closed_form import BASE
+from cgcd.engine.parametric import BASE
 from cgcd.models import FeCAMHead, GaussianHead, GCDModel
 from cgcd.models.shrinkage import LEAST_SHRINKAGE
 from cgcd.vocabulary import InputError

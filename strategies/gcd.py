@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgcd.discovery import pinned_kmeans, semi_supervised_kmeans
-from cgcd.engine import Batch, DiscoveryStrategy, Recipe, WarmUp, half_labeled
+from cgcd.engine import Batch, DiscoveryStrategy, Recipe, half_labeled
+from cgcd.engine.ranges import check_above_zero
 from cgcd.losses import info_nce, supervised_contrastive
 from cgcd.models import GCDModel
 from cgcd.stages import Stage
-from cgcd.vocabulary import InputError
 
 BASE = Recipe(
     epochs=200,
@@ -81,26 +81,16 @@ class GCD(DiscoveryStrategy):
         kmeans_iterations: int = 200,
         kmeans_seed: int = 0,
         score_temperature: float = 0.2,
-        warm_up: WarmUp | None = None,
         **engine: Any,
     ) -> None:
-        for name, value in (
-            ("contrastive_temperature", contrastive_temperature),
-            ("supervised_temperature", supervised_temperature),
-            ("kmeans_starts", kmeans_starts),
-            ("kmeans_iterations", kmeans_iterations),
-            ("score_temperature", score_temperature),
-        ):
-            if value <= 0:
-                raise InputError(f"{name} is {value}; wanted a number above 0")
-        super().__init__(
-            model=model,
-            base=base,
-            continual=continual,
-            num_novel=num_novel,
-            warm_up=warm_up,
-            **engine,
+        check_above_zero(
+            contrastive_temperature=contrastive_temperature,
+            supervised_temperature=supervised_temperature,
+            kmeans_starts=kmeans_starts,
+            kmeans_iterations=kmeans_iterations,
+            score_temperature=score_temperature,
         )
+        super().__init__(model=model, base=base, continual=continual, num_novel=num_novel, **engine)
         self.contrastive_temperature = contrastive_temperature
         self.supervised_temperature = supervised_temperature
         self.kmeans_starts = kmeans_starts

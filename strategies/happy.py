@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cgcd.engine import Batch, DiscoveryStrategy, Recipe, WarmUp, grow_by_clusters
+from cgcd.engine import Batch, DiscoveryStrategy, ParametricBase, Recipe, grow_by_clusters
+from cgcd.engine.parametric import BASE
+from cgcd.engine.ranges import check_above_zero
 from cgcd.losses import (
     cosine_cross_entropy,
     feature_distillation,
     group_entropy,
     info_nce,
-    parametric_discovery,
-    ramped,
     self_distillation,
 )
 from cgcd.memory import PrototypeMemory
@@ -24,18 +24,8 @@ from cgcd.models import GCDModel, MemoryBranch
 from cgcd.stages import Stage
 from cgcd.vocabulary import InputError
 
-BASE = Recipe(
-    epochs=100,
-    batch_size=128,
-    optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-5),
-    weights={
-        "self_distillation": 0.65,
-        "mean_entropy": 0.65,
-        "cross_entropy": 0.35,
-        "contrastive": 0.65,
-        "supervised_contrastive": 0.35,
-    },
-)
+__all__ = ["BASE", "CONTINUAL", "Happy"]
+
 CONTINUAL = Recipe(
     epochs=30,
     batch_size=128,
@@ -52,7 +42,7 @@ CONTINUAL = Recipe(
 )
 
 
-class Happy(DiscoveryStrategy):
+class Happy(ParametricBase, DiscoveryStrategy):
     """Rehearsal-free: keeps one mean feature a class, one radius, and the previous tail as teacher.
 
     The base stage is SimGCD's objective on labeled samples. Every later stage grows the head by
@@ -65,10 +55,7 @@ class Happy(DiscoveryStrategy):
         base, continual: recipes; the weights name the loss terms.
         num_novel: "given" (the stage tells, as in nearly all published results) or a number per
             stage.
-        teacher_temperature_start, teacher_temperature_end, teacher_temperature_epochs: linear ramp
-            of the base stage's teacher, both ends included.
         teacher_temperature: of the continual stages.
-        student_temperature: of all logits.
         hardness_temperature: of the choice of prototypes; smaller draws hard classes more often.
         radius_scale: noise around a prototype, in units of the remembered radius.
         kmeans_starts: k-means runs for the new rows, the best is kept; the authors' code leaves it
@@ -79,7 +66,8 @@ class Happy(DiscoveryStrategy):
             takes in what this method predicts as new, see `cgcd.models.MemoryBranch`; training is
             the same. None answers from the head.
         memory_features: random features of that ridge head.
-        **engine: arguments of `DiscoveryStrategy`: warm_up, seed, device, plugins, evaluator, ...
+        **engine: arguments of `ParametricBase` and `DiscoveryStrategy`: warm_up, seed, device,
+            plugins, evaluator, ...
 
     Source: Ma et al., Happy, NeurIPS 2024, arXiv 2410.06535. Where the authors' code differs from
     the paper the code's value is the default: the base stage adds self-distillation and mean
@@ -98,11 +86,7 @@ class Happy(DiscoveryStrategy):
         base: Recipe = BASE,
         continual: Recipe = CONTINUAL,
         num_novel: str | int = "given",
-        teacher_temperature_start: float = 0.07,
-        teacher_temperature_end: float = 0.04,
-        teacher_temperature_epochs: int = 30,
         teacher_temperature: float = 0.05,
-        student_temperature: float = 0.1,
         hardness_temperature: float = 0.1,
         radius_scale: float = 1.0,
         kmeans_starts: int = 10,
@@ -110,40 +94,19 @@ class Happy(DiscoveryStrategy):
         deduplicate: bool = False,
         memory_branch: str | None = None,
         memory_features: int = 3000,
-        warm_up: WarmUp | None = None,
         **engine: Any,
     ) -> None:
-        if kmeans_starts < 1:
-            raise InputError(f"kmeans_starts is {kmeans_starts}; wanted at least 1")
         if memory_branch not in (None, "analytic"):
             raise InputError(f"memory_branch is {memory_branch!r}; wanted 'analytic' or none")
-        for name, value in (
-            ("student_temperature", student_temperature),
-            ("teacher_temperature", teacher_temperature),
-            ("teacher_temperature_start", teacher_temperature_start),
-            ("teacher_temperature_end", teacher_temperature_end),
-            ("hardness_temperature", hardness_temperature),
-        ):
-            if value <= 0:
-                raise InputError(f"{name} is {value}; wanted a number above 0")
-        if radius_scale < 0 or teacher_temperature_epochs < 0:
-            raise InputError(
-                f"radius_scale is {radius_scale} and teacher_temperature_epochs is "
-                f"{teacher_temperature_epochs}; wanted 0 or more"
-            )
-        super().__init__(
-            model=model,
-            base=base,
-            continual=continual,
-            num_novel=num_novel,
-            warm_up=warm_up,
-            **engine,
+        check_above_zero(
+            teacher_temperature=teacher_temperature,
+            hardness_temperature=hardness_temperature,
+            kmeans_starts=kmeans_starts,
         )
-        self.teacher_temperature_start = teacher_temperature_start
-        self.teacher_temperature_end = teacher_temperature_end
-        self.teacher_temperature_epochs = teacher_temperature_epochs
+        if radius_scale < 0:
+            raise InputError(f"radius_scale is {radius_scale}; wanted 0 or more")
+        super().__init__(model=model, base=base, continual=continual, num_novel=num_novel, **engine)
         self.teacher_temperature = teacher_temperature
-        self.student_temperature = student_temperature
         self.hardness_temperature = hardness_temperature
         self.radius_scale = radius_scale
         self.kmeans_starts = kmeans_starts
@@ -174,16 +137,7 @@ class Happy(DiscoveryStrategy):
         self.draws = self.generator("prototypes")
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        return self._base_losses(batch) if self.stage_index == 0 else self._novel_losses(batch)
-
-    def _base_losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        teacher = ramped(
-            self.epoch,
-            self.teacher_temperature_start,
-            self.teacher_temperature_end,
-            self.teacher_temperature_epochs,
-        )
-        return parametric_discovery(batch.out, batch.labels, teacher, self.student_temperature)
+        return self.base_losses(batch) if self.stage_index == 0 else self._novel_losses(batch)
 
     def _novel_losses(self, batch: Batch) -> Mapping[str, Tensor]:
         out, student = batch.out, self.student_temperature
@@ -210,7 +164,7 @@ class Happy(DiscoveryStrategy):
         }
 
     def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        return {**self._base_losses(batch), **self._kept(batch)}
+        return {**self.base_losses(batch), **self._kept(batch)}
 
     def end_stage(self, stage: Stage) -> None:
         seen = self.stage_outputs(stage)

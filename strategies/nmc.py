@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cgcd.engine import ClosedFormStrategy
-from cgcd.engine.closed_form import BASE
+from cgcd.engine.parametric import BASE
 from cgcd.models import GCDModel, NearestMean
 from cgcd.models.nearest_mean import DEFINITIONS
 from cgcd.vocabulary import InputError

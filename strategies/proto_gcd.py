@@ -10,14 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cgcd.engine import (
-    Batch,
-    DiscoveryStrategy,
-    Recipe,
-    WarmUp,
-    grow_by_clusters,
-    half_labeled,
-)
+from cgcd.engine import Batch, DiscoveryStrategy, Recipe, grow_by_clusters, half_labeled
+from cgcd.engine.ranges import check_above_zero
 from cgcd.losses import (
     adaptive_pseudo_labels,
     cosine_cross_entropy,
@@ -128,18 +122,15 @@ class ProtoGCD(DiscoveryStrategy):
         radius_scale: float = 1.0,
         kmeans_starts: int = 10,
         kmeans_seed: int = 0,
-        warm_up: WarmUp | None = None,
         **engine: Any,
     ) -> None:
-        for name, value in (
-            ("teacher_temperature", teacher_temperature),
-            ("student_temperature", student_temperature),
-            ("separation_temperature", separation_temperature),
-            ("hardness_temperature", hardness_temperature),
-            ("kmeans_starts", kmeans_starts),
-        ):
-            if value <= 0:
-                raise InputError(f"{name} is {value}; wanted a number above 0")
+        check_above_zero(
+            teacher_temperature=teacher_temperature,
+            student_temperature=student_temperature,
+            separation_temperature=separation_temperature,
+            hardness_temperature=hardness_temperature,
+            kmeans_starts=kmeans_starts,
+        )
         if radius_scale < 0:
             raise InputError(f"radius_scale is {radius_scale}; wanted 0 or more")
         for ramp in (ramp_epochs, continual_ramp_epochs):  # says what is wrong with these
@@ -151,14 +142,7 @@ class ProtoGCD(DiscoveryStrategy):
                 "strategy.feature_distillation=false "
                 "'~strategy.continual.weights.feature_distillation'"
             )
-        super().__init__(
-            model=model,
-            base=base,
-            continual=continual,
-            num_novel=num_novel,
-            warm_up=warm_up,
-            **engine,
-        )
+        super().__init__(model=model, base=base, continual=continual, num_novel=num_novel, **engine)
         self.teacher_temperature = teacher_temperature
         self.student_temperature = student_temperature
         self.hard_ratio_start, self.hard_ratio_end = hard_ratio_start, hard_ratio_end

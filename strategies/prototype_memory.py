@@ -12,11 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cgcd.discovery.prototype_thresholds import KnownClasses, calibrated_spreads
-from cgcd.engine import Baselines, Batch, DiscoveryStrategy, OnlineStrategy, Recipe
-from cgcd.engine.closed_form import BASE
+from cgcd.engine import (
+    Baselines,
+    Batch,
+    DiscoveryStrategy,
+    OnlineStrategy,
+    ParametricBase,
+    Recipe,
+)
 from cgcd.engine.online import finite_codes
+from cgcd.engine.parametric import BASE
 from cgcd.engine.prototype_leader import PrototypeLeader
-from cgcd.losses import parametric_discovery, ramped
 from cgcd.memory import PrototypeBook
 from cgcd.models import GCDModel
 from cgcd.stages import Stage
@@ -25,7 +31,7 @@ from cgcd.vocabulary import GCDOutput, InputError
 __all__ = ["BASE", "PrototypeMemory"]
 
 
-class PrototypeMemory(OnlineStrategy[PrototypeBook]):
+class PrototypeMemory(ParametricBase, OnlineStrategy[PrototypeBook]):
     """One prototype a category; a sample joins the most similar one that takes it, or opens one.
 
     A known class is the mean of its labeled features, and it takes what is about as similar to it
@@ -41,10 +47,8 @@ class PrototypeMemory(OnlineStrategy[PrototypeBook]):
         running: False leaves a prototype at the sample that opened its category.
         merge_every: samples between two looks for categories that are one, >= 0; 0: never.
         mature: samples of a category that may be merged with another such, >= 1.
-        teacher_temperature_start, teacher_temperature_end, teacher_temperature_epochs: linear ramp
-            of the base stage's teacher.
-        student_temperature: of the base stage's logits.
-        **engine: arguments of `OnlineStrategy`: warm_up, seed, device, observe_batch_size, ...
+        **engine: arguments of `ParametricBase` and `OnlineStrategy`: warm_up, seed, device,
+            observe_batch_size, ...
 
     Source: ours, put together from on-line methods: TALON, arXiv 2603.08075 (nearest prototype or
     a new one); AGE, ICLR 2026 (a soft threshold for each known class); PACO, arXiv 2604.11484
@@ -65,33 +69,16 @@ class PrototypeMemory(OnlineStrategy[PrototypeBook]):
         running: bool = True,
         merge_every: int = 0,
         mature: int = 10,
-        teacher_temperature_start: float = 0.07,
-        teacher_temperature_end: float = 0.04,
-        teacher_temperature_epochs: int = 30,
-        student_temperature: float = 0.1,
         **engine: Any,
     ) -> None:
         if not 0 <= blend <= 1:
             raise InputError(f"blend is {blend}; wanted 0 to 1: set strategy.blend=0.5")
-        for name, value in (
-            ("teacher_temperature_start", teacher_temperature_start),
-            ("teacher_temperature_end", teacher_temperature_end),
-            ("student_temperature", student_temperature),
-        ):
-            if not value > 0:
-                raise InputError(
-                    f"{name} is {value}; wanted a number above 0: leave strategy.{name} out"
-                )
         self.start = PrototypeBook(
             model.dim, running=running, merge_every=merge_every, mature=mature
         )
         super().__init__(model=model, base=base, **engine)
         self.tune_base, self.blend = tune_base, blend
         self.running, self.merge_every, self.mature = running, merge_every, mature
-        self.teacher_temperature_start = teacher_temperature_start
-        self.teacher_temperature_end = teacher_temperature_end
-        self.teacher_temperature_epochs = teacher_temperature_epochs
-        self.student_temperature = student_temperature
 
     # ---------------------------------------------------------------- the base stage
 
@@ -113,13 +100,7 @@ class PrototypeMemory(OnlineStrategy[PrototypeBook]):
         return DiscoveryStrategy.outputs(self, trunk)
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        teacher = ramped(
-            self.epoch,
-            self.teacher_temperature_start,
-            self.teacher_temperature_end,
-            self.teacher_temperature_epochs,
-        )
-        return parametric_discovery(batch.out, batch.labels, teacher, self.student_temperature)
+        return self.base_losses(batch)
 
     @torch.no_grad()
     def end_stage(self, stage: Stage) -> None:

@@ -13,17 +13,16 @@ from torch import Tensor
 from cgcd.engine import (
     Batch,
     DiscoveryStrategy,
+    ParametricBase,
     Recipe,
-    WarmUp,
     grow_by_clusters,
     half_labeled,
 )
+from cgcd.engine.ranges import check_above_zero
 from cgcd.losses import (
     info_nce,
     mean_entropy,
     old_logit_distillation,
-    parametric_discovery,
-    ramped,
     self_distillation,
 )
 from cgcd.models import GCDModel
@@ -50,7 +49,7 @@ CONTINUAL = Recipe(
 )
 
 
-class SimGCD(DiscoveryStrategy):
+class SimGCD(ParametricBase, DiscoveryStrategy):
     """Parametric classification: self-distillation between views, kept from collapse by entropy.
 
     In one mixed stage, as published, the head has a row for every class from the start, half of
@@ -65,17 +64,15 @@ class SimGCD(DiscoveryStrategy):
             entropy's is 0.65 times the paper's, which was chosen by data set.
         continual: recipe of every later stage.
         num_novel: "given" (the stage tells) or a number per stage.
-        teacher_temperature_start, teacher_temperature_end, teacher_temperature_epochs: linear ramp
-            of stage 0's teacher, both ends included.
         teacher_temperature: of the continual stages.
-        student_temperature: of all logits.
         new_rows: first directions of a later stage's rows: "kmeans", the clusters that the known
             classes explain least, or "random".
         kmeans_starts, kmeans_seed: of these clusters.
         old_logit_distillation: hold the predictions among old classes; the continual recipe then
             needs a weight of this name.
         old_logit_temperature: of that term.
-        **engine: arguments of `DiscoveryStrategy`: warm_up, seed, device, plugins, evaluator, ...
+        **engine: arguments of `ParametricBase` and `DiscoveryStrategy`: warm_up, seed, device,
+            plugins, evaluator, ...
 
     Source: Wen et al., SimGCD, ICCV 2023, arXiv 2211.11727, with the numbers of the authors' code:
     the contrastive temperatures are the other way round in the paper, and the teacher's ramp is
@@ -94,33 +91,19 @@ class SimGCD(DiscoveryStrategy):
         base: Recipe = BASE,
         continual: Recipe = CONTINUAL,
         num_novel: str | int = "given",
-        teacher_temperature_start: float = 0.07,
-        teacher_temperature_end: float = 0.04,
-        teacher_temperature_epochs: int = 30,
         teacher_temperature: float = 0.05,
-        student_temperature: float = 0.1,
         new_rows: str = "kmeans",
         kmeans_starts: int = 10,
         kmeans_seed: int = 0,
         old_logit_distillation: bool = False,
         old_logit_temperature: float = 0.2,
-        warm_up: WarmUp | None = None,
         **engine: Any,
     ) -> None:
-        for name, value in (
-            ("teacher_temperature_start", teacher_temperature_start),
-            ("teacher_temperature_end", teacher_temperature_end),
-            ("teacher_temperature", teacher_temperature),
-            ("student_temperature", student_temperature),
-            ("old_logit_temperature", old_logit_temperature),
-            ("kmeans_starts", kmeans_starts),
-        ):
-            if value <= 0:
-                raise InputError(f"{name} is {value}; wanted a number above 0")
-        if teacher_temperature_epochs < 0:
-            raise InputError(
-                f"teacher_temperature_epochs is {teacher_temperature_epochs}; wanted 0 or more"
-            )
+        check_above_zero(
+            teacher_temperature=teacher_temperature,
+            old_logit_temperature=old_logit_temperature,
+            kmeans_starts=kmeans_starts,
+        )
         if new_rows not in ("kmeans", "random"):
             raise InputError(f"new_rows is {new_rows!r}; wanted 'kmeans' or 'random'")
         if old_logit_distillation != ("old_logit_distillation" in continual.weights):
@@ -130,19 +113,8 @@ class SimGCD(DiscoveryStrategy):
                 "strategy.old_logit_distillation=true "
                 "+strategy.continual.weights.old_logit_distillation=1.0"
             )
-        super().__init__(
-            model=model,
-            base=base,
-            continual=continual,
-            num_novel=num_novel,
-            warm_up=warm_up,
-            **engine,
-        )
-        self.teacher_temperature_start = teacher_temperature_start
-        self.teacher_temperature_end = teacher_temperature_end
-        self.teacher_temperature_epochs = teacher_temperature_epochs
+        super().__init__(model=model, base=base, continual=continual, num_novel=num_novel, **engine)
         self.teacher_temperature = teacher_temperature
-        self.student_temperature = student_temperature
         self.new_rows = new_rows
         self.kmeans_starts = kmeans_starts
         self.kmeans_seed = kmeans_seed
@@ -165,7 +137,7 @@ class SimGCD(DiscoveryStrategy):
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         if self.stage_index == 0:
-            return self._base_losses(batch)
+            return self.base_losses(batch)
         out, student = batch.out, self.student_temperature
         return {
             "self_distillation": self_distillation(out.logits, self.teacher_temperature, student),
@@ -175,16 +147,7 @@ class SimGCD(DiscoveryStrategy):
         }
 
     def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        return {**self._base_losses(batch), **self._kept(batch)}
-
-    def _base_losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        teacher = ramped(
-            self.epoch,
-            self.teacher_temperature_start,
-            self.teacher_temperature_end,
-            self.teacher_temperature_epochs,
-        )
-        return parametric_discovery(batch.out, batch.labels, teacher, self.student_temperature)
+        return {**self.base_losses(batch), **self._kept(batch)}
 
     def _kept(self, batch: Batch) -> dict[str, Tensor]:
         """What holds the old classes, if anything does."""

@@ -36,7 +36,7 @@ NAMES = {
         perfect_closed_set pruned_accuracy purity stream_accuracies""",
     "cgcd.engine": """Baselines Batch ClosedFormStrategy DiscoveryMetrics DiscoveryStrategy
         HashStrategy LossTerms
-        NoveltyMetrics OnlineStrategy
+        NoveltyMetrics OnlineStrategy ParametricBase
         Recipe RunResult SingleStageResult StageAnalysis StageMetric StageOutputs StreamResult
         Trial TuningResult WarmUp WarmedCosine discovery_evaluator grid_candidates grow_by_clusters
         half_labeled hidden_class_scenario

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import cgcd
+from cgcd.cli.freed_memory import keep_freed_memory
 from cgcd.cli.help_topics import TOPICS, topic
 
 _USAGE = f"""\
@@ -26,6 +28,8 @@ cgcd {cgcd.__version__} - continual category discovery
   cgcd help TOPIC                            {", ".join(TOPICS)}
   cgcd --version
 """
+_COMMANDS = ("run", "report", "verify", "tune", "scenario", "features", "data", "doctor")
+"""Each is a function of the module of its name in `cgcd.cli`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,41 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if command == "help":
         return _help(arguments[1:])
-    if command == "run":
-        from cgcd.cli.run import run
-
-        return run(arguments[1:])
-    if command == "report":
-        from cgcd.cli.report import report
-
-        return report(arguments[1:])
-    if command == "verify":
-        from cgcd.cli.verify import verify
-
-        return verify(arguments[1:])
-    if command == "tune":
-        from cgcd.cli.tune import tune
-
-        return tune(arguments[1:])
-    if command == "scenario":
-        from cgcd.cli.scenario import scenario
-
-        return scenario(arguments[1:])
-    if command == "features":
-        from cgcd.cli.features import features
-
-        return features(arguments[1:])
-    if command == "data":
-        from cgcd.cli.data import data
-
-        return data(arguments[1:])
-    if command == "doctor":
-        from cgcd.cli.doctor import doctor
-
-        return doctor(arguments[1:])
+    if command in _COMMANDS:
+        keep_freed_memory()
+        module = import_module(f"cgcd.cli.{command}")
+        return getattr(module, command)(arguments[1:])
     return _complain(
-        f"cgcd does not know {command!r}; wanted run, report, verify, tune, scenario, features, "
-        "data, doctor or help: see cgcd --help"
+        f"cgcd does not know {command!r}; wanted {', '.join(_COMMANDS)} or help: see cgcd --help"
     )
 
 

@@ -14,6 +14,7 @@ from cgcd.engine.loop import run_stages
 from cgcd.engine.novelty import NoveltyMetrics
 from cgcd.engine.online import OnlineStrategy
 from cgcd.engine.optimization import Recipe, WarmedCosine, parameter_groups
+from cgcd.engine.parametric import ParametricBase
 from cgcd.engine.results import RunResult, SingleStageResult, StreamResult
 from cgcd.engine.strategy import DiscoveryStrategy
 from cgcd.engine.tuning import Trial, TuningResult, tune
@@ -29,6 +30,7 @@ __all__ = [
     "LossTerms",
     "NoveltyMetrics",
     "OnlineStrategy",
+    "ParametricBase",
     "Recipe",
     "RunResult",
     "SingleStageResult",

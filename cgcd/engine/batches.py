@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,15 +33,9 @@ def training_batches(
         workers: processes that read samples where batches are not made whole.
         generator: of what the processes of a data set that a plugin changed draw.
     """
-    vectors = training_tensors(dataset, batches)
-    if vectors is not None:
-        return vectors
-    images = training_images(dataset, batches, device, workers.count)
-    if images is not None:
-        return images
-    stored = StoredRows.of(dataset) if workers.count else None
-    if stored is not None:
-        return TrainingSamples(stored, batches, workers)
+    quick = _TRAINING.quickest(dataset, batches, device, workers)
+    if quick is not None:
+        return quick
     return DataLoader(
         DrawnViews(dataset, batches.draw),
         batch_sampler=batches,
@@ -66,15 +61,9 @@ def pass_batches(
         order: places of the samples, batch by batch.
         device, workers, generator: see `training_batches`.
     """
-    vectors = pass_tensors(dataset, order)
-    if vectors is not None:
-        return vectors
-    images = pass_images(dataset, order, device, workers.count)
-    if images is not None:
-        return images
-    stored = StoredRows.of(dataset) if workers.count else None
-    if stored is not None:
-        return PassSamples(stored, order, workers)
+    quick = _PASS.quickest(dataset, order, device, workers)
+    if quick is not None:
+        return quick
     return DataLoader(
         dataset,
         batch_sampler=order,
@@ -82,3 +71,33 @@ def pass_batches(
         pin_memory=workers.pin_memory,
         generator=generator,
     )
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """What makes the batches of a data set as `stage_dataset` made it, the quickest first.
+
+    Attributes:
+        vectors, images: make whole batches, None where samples are something else.
+        samples: lets processes read sample by sample.
+    """
+
+    vectors: Callable[[Any, Any], Iterable[Any] | None]
+    images: Callable[[Any, Any, torch.device, int], Iterable[Any] | None]
+    samples: Callable[[StoredRows, Any, KeptWorkers], Iterable[Any]]
+
+    def quickest(
+        self, dataset: Any, batches: Any, device: torch.device, workers: KeptWorkers
+    ) -> Iterable[Any] | None:
+        """The batches; None where the data set is another, or is read here sample by sample."""
+        whole = self.vectors(dataset, batches)
+        if whole is None:
+            whole = self.images(dataset, batches, device, workers.count)
+        if whole is not None or not workers.count:
+            return whole
+        stored = StoredRows.of(dataset)
+        return None if stored is None else self.samples(stored, batches, workers)
+
+
+_TRAINING = _Ways(training_tensors, training_images, TrainingSamples)
+_PASS = _Ways(pass_tensors, pass_images, PassSamples)

@@ -39,7 +39,51 @@ EVALUATION = (
 
 def listeners(plugins: Sequence[Any], event: str) -> list[Callable[..., Any]]:
     """What is to be called at an event, in the order of the plugins."""
-    return [getattr(plugin, event) for plugin in plugins if _listens(plugin, event)]
+    return [_callback(plugin, event) for plugin in plugins if _listens(plugin, event)]
+
+
+def _callback(plugin: Any, event: str) -> Callable[..., Any]:
+    if type(plugin) is EvaluationPlugin:
+        return _EvaluatorCall(plugin, event)
+    return getattr(plugin, event)
+
+
+class _EvaluatorCall:
+    """What an evaluation plugin does at one event, without asking those who do nothing there.
+
+    Args:
+        plugin: with its metrics and loggers.
+        event: name of the callback.
+    """
+
+    def __init__(self, plugin: EvaluationPlugin, event: str) -> None:
+        self.plugin, self.event = plugin, event
+        self.metrics = [getattr(m, event) for m in plugin.metrics if _listens(m, event)]
+        self.loggers = [logger for logger in plugin.loggers if _listens(logger, event)]
+        self._trained = self._logged = None
+
+    def __call__(self, strategy: Any, **kwargs: Any) -> None:
+        """The metrics in order; the loggers where one listens or there is something to log."""
+        plugin, trained = self.plugin, strategy.experience
+        if not plugin.active:
+            return
+        if trained is not self._trained:  # the same one for a whole epoch, mostly
+            self._trained, self._logged = trained, trained and trained.logging()
+        strategy.experience = self._logged
+        try:
+            for metric in self.metrics:
+                values = metric(strategy)
+                if values is not None:
+                    for value in values if isinstance(values, Sequence) else [values]:
+                        plugin.publish_metric_value(value)
+            if plugin._metric_values or self.loggers:
+                for logger in plugin.loggers:
+                    logger.log_metrics(plugin._metric_values)
+                    if logger in self.loggers:
+                        getattr(logger, self.event)(strategy, plugin._metric_values)
+                plugin._metric_values = []
+        finally:
+            strategy.experience = trained
 
 
 def _listens(plugin: Any, event: str) -> bool:

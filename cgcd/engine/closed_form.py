@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -16,24 +15,12 @@ from cgcd.discovery import PROPOSALS, calibrated_threshold, propose, relabel
 from cgcd.discovery.relabel import MAX_ROUNDS
 from cgcd.engine.batch import Batch, StageOutputs
 from cgcd.engine.optimization import Recipe
+from cgcd.engine.parametric import BASE, ParametricBase
+from cgcd.engine.ranges import check_above_zero
 from cgcd.engine.strategy import DiscoveryStrategy
-from cgcd.losses import parametric_discovery, ramped
 from cgcd.models import GCDModel
 from cgcd.stages import Stage
 from cgcd.vocabulary import InputError
-
-BASE = Recipe(
-    epochs=100,
-    batch_size=128,
-    optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-5),
-    weights={
-        "self_distillation": 0.65,
-        "mean_entropy": 0.65,
-        "cross_entropy": 0.35,
-        "contrastive": 0.65,
-        "supervised_contrastive": 0.35,
-    },
-)
 
 
 class Classifier(Protocol):
@@ -60,7 +47,7 @@ class Scorer(Classifier, Protocol):
     def provisional_scores(self, features: Tensor, labels: Tensor, num_classes: int) -> Tensor: ...
 
 
-class ClosedFormStrategy(DiscoveryStrategy):
+class ClosedFormStrategy(ParametricBase, DiscoveryStrategy):
     """Learns features at the base stage, if at all; every later stage is one pass and a solution.
 
     Base stage: the objective of Happy's and SimGCD's, or no step. Then nothing of the model moves
@@ -83,11 +70,9 @@ class ClosedFormStrategy(DiscoveryStrategy):
         update_known: what a sample given back to a known class counts in it, in [0, 1]; only those
             whose margin is above the median count.
         kmeans_starts, kmeans_iterations, kmeans_seed: of the clusters.
-        teacher_temperature_start, teacher_temperature_end, teacher_temperature_epochs: linear ramp
-            of the base stage's teacher.
-        student_temperature: of the base stage's logits.
         score_temperature: scores are divided by it; it changes confidences and no answer.
-        **engine: arguments of `DiscoveryStrategy`: warm_up, seed, device, plugins, evaluator, ...
+        **engine: arguments of `ParametricBase` and `DiscoveryStrategy`: warm_up, seed, device,
+            plugins, evaluator, ...
 
     Source: Janson et al., arXiv 2210.04428, for features that stay; VB-CGCD, ICML 2025, arXiv
     2507.17382, for clusters and relabeling. The base stage: Happy, arXiv 2410.06535.
@@ -107,10 +92,6 @@ class ClosedFormStrategy(DiscoveryStrategy):
         kmeans_starts: int = 10,
         kmeans_iterations: int = 50,
         kmeans_seed: int = 0,
-        teacher_temperature_start: float = 0.07,
-        teacher_temperature_end: float = 0.04,
-        teacher_temperature_epochs: int = 30,
-        student_temperature: float = 0.1,
         score_temperature: float = 0.1,
         **engine: Any,
     ) -> None:
@@ -126,25 +107,16 @@ class ClosedFormStrategy(DiscoveryStrategy):
                 f"relabel_rounds is {relabel_rounds} and update_known {update_known}; wanted 0 to "
                 f"{MAX_ROUNDS}, and 0 to 1"
             )
-        for name, value in (
-            ("kmeans_starts", kmeans_starts),
-            ("kmeans_iterations", kmeans_iterations),
-            ("teacher_temperature_start", teacher_temperature_start),
-            ("teacher_temperature_end", teacher_temperature_end),
-            ("student_temperature", student_temperature),
-            ("score_temperature", score_temperature),
-        ):
-            if value <= 0:
-                raise InputError(f"{name} is {value}; wanted a number above 0")
+        check_above_zero(
+            kmeans_starts=kmeans_starts,
+            kmeans_iterations=kmeans_iterations,
+            score_temperature=score_temperature,
+        )
         super().__init__(model=model, base=base, continual=base, num_novel=num_novel, **engine)
         self.tune_base, self.proposal = tune_base, proposal
         self.relabel_rounds, self.update_known = relabel_rounds, update_known
         self.kmeans_starts, self.kmeans_iterations = kmeans_starts, kmeans_iterations
         self.kmeans_seed = kmeans_seed
-        self.teacher_temperature_start = teacher_temperature_start
-        self.teacher_temperature_end = teacher_temperature_end
-        self.teacher_temperature_epochs = teacher_temperature_epochs
-        self.student_temperature = student_temperature
         self.score_temperature = score_temperature
         self.rejection = nn.Module()
         self.rejection.register_buffer("threshold", torch.tensor(torch.inf, dtype=torch.float64))
@@ -174,13 +146,7 @@ class ClosedFormStrategy(DiscoveryStrategy):
         self.model.head.grow(known + rows, generator=self.generator("head"))
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        teacher = ramped(
-            self.epoch,
-            self.teacher_temperature_start,
-            self.teacher_temperature_end,
-            self.teacher_temperature_epochs,
-        )
-        return parametric_discovery(batch.out, batch.labels, teacher, self.student_temperature)
+        return self.base_losses(batch)
 
     def supervised_losses(self, batch: Batch) -> Mapping[str, Tensor]:
         return self.losses(batch)

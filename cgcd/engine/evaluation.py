@@ -181,7 +181,7 @@ class LossTerms(PluginMetric):
     def reset(self) -> None:
         self._names: tuple[str, ...] = ()
         self._steps: list[tuple[int, float]] = []
-        self._terms: list[Tensor] = []
+        self._terms: list[Sequence[Tensor]] = []
 
     def result(self) -> None:
         return
@@ -192,8 +192,7 @@ class LossTerms(PluginMetric):
     def after_training_iteration(self, strategy: Any) -> list[MetricValue] | None:
         terms = strategy.terms
         self._names = (*terms, "total")
-        self._terms.append(torch.stack([t.detach().reshape(()) for t in terms.values()]))
-        self._terms.append(strategy.loss.detach().reshape(1))
+        self._terms.append((*terms.values(), strategy.loss.detach()))
         lr = float(strategy.optimizer.param_groups[0]["lr"])
         self._steps.append((strategy.clock.train_iterations, lr))
         first = strategy.clock.train_exp_iterations == 0
@@ -203,24 +202,29 @@ class LossTerms(PluginMetric):
         return self._values() if self._steps else None
 
     def _values(self) -> list[MetricValue]:
-        table = torch.cat([t.float() for t in self._terms]).view(len(self._steps), -1).tolist()
         values = []
-        for (x, lr), numbers in zip(self._steps, table, strict=True):
+        for (x, lr), numbers in zip(self._steps, self._table(), strict=True):
             row = {f"train/loss/{n}": v for n, v in zip(self._names, numbers, strict=True)}
             row["train/learning_rate"] = lr
             values += [MetricValue(self, name, value, x) for name, value in row.items()]
         self.reset()
         return values
 
+    def _table(self) -> list[list[float]]:
+        """Terms and total of every step that was not shown yet, in one transfer."""
+        if not self._steps:
+            return []
+        flat = torch.stack([t.float().reshape(()) for terms in self._terms for t in terms])
+        return flat.view(len(self._steps), -1).tolist()
+
     def state_dict(self) -> dict[str, Any]:
         """Steps that were not shown yet."""
-        table = [] if not self._terms else torch.cat([t.float() for t in self._terms]).tolist()
-        return {"names": list(self._names), "steps": list(self._steps), "terms": table}
+        return {"names": list(self._names), "steps": list(self._steps), "terms": self._table()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._names = tuple(state["names"])
         self._steps = [(int(step), float(lr)) for step, lr in state["steps"]]
-        self._terms = [torch.tensor(state["terms"])] if state["terms"] else []
+        self._terms = [torch.tensor(row).unbind() for row in state["terms"]]
 
     def __str__(self) -> str:
         return "LossTerms"

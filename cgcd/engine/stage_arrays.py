@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cgcd.discovery.matching import contingency, match
+from cgcd.discovery.matching import Matching, contingency, match
 from cgcd.engine.observation import ObservedPass
 from cgcd.metrics.categories import NONE, majority, nearest_rows, principal_components
 from cgcd.metrics.classwise import (
@@ -50,6 +50,20 @@ def truth_kind(targets: np.ndarray) -> str:
     """ "all", "some" or "none" of the samples show their class."""
     hidden = targets == UNLABELED
     return "none" if hidden.all() else "some" if hidden.any() else "all"
+
+
+def table_arrays(counts: np.ndarray, matching: Matching) -> dict[str, np.ndarray]:
+    """Of the table of categories and classes (K, C) and their matching: order, best class."""
+    rows, classes = hungarian_order(counts, matching)
+    best, share = majority(counts)
+    return {
+        "contingency": counts,
+        "class_of_row": matching.class_of_row,
+        "row_order": rows,
+        "class_order": classes,
+        "best_class": best,
+        "purity": share,
+    }
 
 
 def stage_arrays(
@@ -127,8 +141,6 @@ def _matched_arrays(
     """Of categories and classes together, where every sample shows its class."""
     counts = contingency(seen.predictions, seen.targets, num_rows=state.num_classes)
     matching = match(counts)
-    rows, classes = hungarian_order(counts, matching)
-    best, share = majority(counts)
     accuracy = matched_class_accuracy(counts, matching)
     class_stage = arrays["class_stage"]
     number = 2 if state.single else state.stage + 1
@@ -137,12 +149,7 @@ def _matched_arrays(
     of_class[np.arange(len(of_class)) < state.num_base] = 0
     shares = group_shares(of_class[seen.targets])
     return {
-        "contingency": counts,
-        "class_of_row": matching.class_of_row,
-        "row_order": rows,
-        "class_order": classes,
-        "best_class": best,
-        "purity": share,
+        **table_arrays(counts, matching),
         "class_accuracy": _appended(before, "class_accuracy", accuracy, state.stage, np.nan),
         "group_accuracy": _rows_appended(before, "group_accuracy", groups, state.stage),
         "truth_shares": _rows_appended(before, "truth_shares", shares, state.stage),

@@ -212,12 +212,9 @@ class DiscoveryStrategy(StageTemplate):
 
     def plain_settings(self) -> dict[str, Any]:
         """Constructor arguments that can change a result, by name."""
-        names = {
-            name
-            for kind in type(self).__mro__
-            if issubclass(kind, DiscoveryStrategy)
-            for name in inspect.signature(kind.__init__).parameters
-        }
+        kinds = type(self).__mro__
+        ours = kinds[: kinds.index(DiscoveryStrategy) + 1]  # what follows is the template's
+        names = {name for kind in ours for name in inspect.signature(kind.__init__).parameters}
         kept = sorted(names & vars(self).keys() - {"model", "plugins", "evaluator", "device"})
         return {name: vars(self)[name] for name in kept if name != "num_workers"}
 

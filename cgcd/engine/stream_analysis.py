@@ -25,14 +25,8 @@ from cgcd.engine.category_facts import (
     shown_categories,
 )
 from cgcd.engine.observation import plain_images, small_images
-from cgcd.engine.stage_arrays import truth_kind
-from cgcd.metrics.categories import majority
-from cgcd.metrics.classwise import (
-    group_shares,
-    hungarian_order,
-    matched_class_accuracy,
-    mean_by_group,
-)
+from cgcd.engine.stage_arrays import table_arrays, truth_kind
+from cgcd.metrics.classwise import group_shares, matched_class_accuracy, mean_by_group
 from cgcd.tracking.analysis import Analysis
 from cgcd.vocabulary import SCHEMA_VERSION
 
@@ -140,15 +134,8 @@ def _truth_arrays(
         accuracies.append(matched_class_accuracy(counts, matching))
         groups.append(mean_by_group(accuracies[-1], counts.sum(0), class_stage, 2))
         shares.append(group_shares(2 * class_stage[truth[:end]]))
-    rows, classes = hungarian_order(counts, matching)
-    best, share = majority(counts)
     return {
-        "contingency": counts,
-        "class_of_row": matching.class_of_row,
-        "row_order": rows,
-        "class_order": classes,
-        "best_class": best,
-        "purity": share,
+        **table_arrays(counts, matching),
         "class_stage": class_stage,
         "class_accuracy": np.stack(accuracies, 1),
         "group_accuracy": np.stack(groups),

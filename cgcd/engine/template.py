@@ -273,6 +273,7 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         if not self.is_training:
             self.mb_trunk = self._evaluated_trunk()
             return self.predict(self.mb_trunk)
+        self.batch = self.mb_output = None  # their memory serves the next ones
         trunk = self.model.trunk_output(self._mb_views)
         if self._shared_step is not None:
             self._shared_loss = self._shared_step.loss(self, trunk)

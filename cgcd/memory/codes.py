@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import repeat
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cgcd.memory.book import Assignment
+from cgcd.memory.book import Assignment, CategoryBook
 from cgcd.vocabulary import InputError
 
 _MAX_BITS = 1024
@@ -73,7 +71,7 @@ def unpack(words: np.ndarray, num_bits: int) -> np.ndarray:
     return np.unpackbits(lowest_first, axis=1, count=num_bits, bitorder="little").astype(bool)
 
 
-class HashCodebook(nn.Module):
+class HashCodebook(CategoryBook):
     """Answers each code of a stream with a category at once, and opens one where none is near.
 
     A code that is in the book belongs to the first category that has it. Another belongs to the
@@ -84,8 +82,7 @@ class HashCodebook(nn.Module):
     except at radius 0, where equal codes are one category.
 
     All methods take codes as `pack` makes them: words, (N, W) uint64 with W = ceil(L / 64), where
-    N may be 0. Everything stays in numpy on the processor; `.to()` moves nothing. A state dict of
-    any number of entries loads, if code length, radius and `known_centers` are the book's own.
+    N may be 0. A state dict loads if code length, radius and `known_centers` are the book's own.
 
     Args:
         num_bits: L, the length of a code in bits, 1..1024.
@@ -106,8 +103,6 @@ class HashCodebook(nn.Module):
     distance_type: type = np.int64
 
     _entries: np.ndarray  # (W, capacity), of which [:, :_size] is the book
-    _size: int
-    _num_known: int
     _owners: dict[Hashable, int]  # first id of each code that can be hit
 
     def __init__(self, num_bits: int, radius: int = 0, known_centers: str = "used") -> None:
@@ -132,24 +127,10 @@ class HashCodebook(nn.Module):
         self.known_centers = known_centers
         self._refill(np.empty((0, _num_words(num_bits)), dtype=np.uint64), num_known=0)
 
-    def __len__(self) -> int:
-        """Number of ids handed out: `num_known` + `num_created`."""
-        return self._size
-
-    @property
-    def num_known(self) -> int:
-        """Known classes; theirs are the ids below."""
-        return self._num_known
-
-    @property
-    def num_created(self) -> int:
-        """Categories opened by the stream."""
-        return self._size - self._num_known
-
     @property
     def names_known(self) -> bool:
         """An answer below `num_known` is the name of a class."""
-        return self._num_known > 0 and self.known_centers == "used"
+        return super().names_known and self.known_centers == "used"
 
     @property
     def version(self) -> int:
@@ -181,15 +162,8 @@ class HashCodebook(nn.Module):
             )
         self._refill(words, num_known=len(words))
 
-    def observe(self, words: np.ndarray) -> Assignment:
+    def _assign(self, words: np.ndarray, learn: bool) -> Assignment:
         """Assigns codes in order; the book grows by those that are near to no entry."""
-        return self._assign(words, grow=True)
-
-    def look_up(self, words: np.ndarray) -> Assignment:
-        """What `observe` would answer to each code if it came next; changes nothing."""
-        return self._assign(words, grow=False)
-
-    def _assign(self, words: np.ndarray, grow: bool) -> Assignment:
         _check_words(words, self.num_bits)
         ids = np.empty(len(words), dtype=np.int64)
         is_new = np.zeros(len(words), dtype=bool)
@@ -202,15 +176,15 @@ class HashCodebook(nn.Module):
             while len(misses):
                 num_codes = min(_BLOCK_CODES, max(1, _BLOCK_PAIRS // max(1, self._size)))
                 block, misses = misses[:num_codes], misses[num_codes:]
-                ids[block], is_new[block], distance[block] = self._assign_block(words[block], grow)
+                ids[block], is_new[block], distance[block] = self._assign_block(words[block], learn)
         return Assignment(ids, is_new, distance)
 
-    def _assign_block(self, codes: np.ndarray, grow: bool) -> Assignment:
+    def _assign_block(self, codes: np.ndarray, learn: bool) -> Assignment:
         """Assigns codes of which none was in the book when their chunk began."""
         ids, distance = _nearest(codes, self._entries[:, self._first : self._size], self.num_bits)
         ids += self._first
         is_new = distance > self.radius
-        if not grow:
+        if not learn:
             ids[is_new] = -1
         else:
             for i in np.flatnonzero(is_new).tolist():
@@ -251,42 +225,22 @@ class HashCodebook(nn.Module):
         for i, key in enumerate(_keys(words[self._first :]), start=self._first):
             self._owners.setdefault(key, i)
 
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        state = {
+    def _state(self) -> dict[str, np.ndarray | int]:
+        return {
             # Torch and safetensors know int64 better than uint64; the 64 bits are the same.
-            "words": torch.from_numpy(self.words.view(np.int64)),
-            "num_known": torch.tensor(self._num_known),
-            "num_bits": torch.tensor(self.num_bits),
-            "radius": torch.tensor(self.radius),
-            "known_centers": torch.tensor(_CENTERS.index(self.known_centers)),
+            "words": self.words.view(np.int64),
+            "num_known": self._num_known,
+            "num_bits": self.num_bits,
+            "radius": self.radius,
+            "known_centers": _CENTERS.index(self.known_centers),
         }
-        destination.update({f"{prefix}{name}": value for name, value in state.items()})
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        wanted = [f"{prefix}{name}" for name in ("words", "num_known", *_KINDS)]
-        missing = [key for key in wanted if key not in state_dict]
-        if strict:
-            others = [key for key in state_dict if key.startswith(prefix) and key not in wanted]
-            unexpected_keys.extend(others)
-        if missing:  # half a state is no book; torch reports what is missing
-            missing_keys.extend(missing)
-            return
-        words, *counts = (state_dict[key].numpy(force=True) for key in wanted)
+    def _restore(self, state: dict[str, np.ndarray]) -> None:
+        words, *counts = state.values()
         if any(count.size != 1 for count in counts):
             raise InputError(
                 "the stored book does not hold one number each for "
-                f"{', '.join(wanted[1:])}; the file is damaged, load another checkpoint"
+                f"{', '.join(list(state)[1:])}; the file is damaged, load another checkpoint"
             )
         num_known, *kind = (int(count.item()) for count in counts)
         self._check_kind(*kind)

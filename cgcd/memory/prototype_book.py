@@ -7,13 +7,11 @@ arXiv 2604.11484).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from cgcd.memory.book import Assignment
+from cgcd.memory.book import Assignment, CategoryBook
 from cgcd.vocabulary import InputError
 
 _TYPES = {
@@ -41,7 +39,7 @@ class CategoryMerge(NamedTuple):
     at: int
 
 
-class PrototypeBook(nn.Module):
+class PrototypeBook(CategoryBook):
     """Answers each feature of a stream with a category at once, and opens one where none is near.
 
     A feature is scaled to length 1, moved so that `origin` becomes 0, and scaled again. Every
@@ -56,9 +54,8 @@ class PrototypeBook(nn.Module):
     single one. The older id is kept; the other answers no more and is never given again, so no id
     changes its meaning.
 
-    All methods take features, (N, D) float, where N may be 0. Everything stays in numpy on the
-    processor; `.to()` moves nothing. A state dict of any number of prototypes loads; thresholds and
-    origin are part of it.
+    All methods take features, (N, D) float, where N may be 0. Thresholds and origin are part of a
+    state dict.
 
     Args:
         dim: D, width of the features.
@@ -96,25 +93,6 @@ class PrototypeBook(nn.Module):
             numbers=np.zeros(2, np.int64),
             lineage=np.empty((0, 3), np.int64),
         )
-
-    def __len__(self) -> int:
-        """Number of ids handed out: `num_known` + `num_created`."""
-        return self._size
-
-    @property
-    def num_known(self) -> int:
-        """Known classes; theirs are the ids below."""
-        return self._num_known
-
-    @property
-    def num_created(self) -> int:
-        """Categories opened by the stream, merged ones too."""
-        return self._size - self._num_known
-
-    @property
-    def names_known(self) -> bool:
-        """An answer below `num_known` is the name of a class."""
-        return self._num_known > 0
 
     @property
     def version(self) -> int:
@@ -182,14 +160,6 @@ class PrototypeBook(nn.Module):
             numbers=np.array([len(directions), 0]),
             lineage=np.empty((0, 3), np.int64),
         )
-
-    def observe(self, features: np.ndarray) -> Assignment:
-        """Assigns features in order; the book learns from each before it looks at the next."""
-        return self._assign(features, learn=True)
-
-    def look_up(self, features: np.ndarray) -> Assignment:
-        """What `observe` would answer to each feature if it came next; changes nothing."""
-        return self._assign(features, learn=False)
 
     def resolved(self, ids: np.ndarray) -> np.ndarray:
         """The categories that answer today for those of `ids`, (N,) int64 >= 0."""
@@ -287,7 +257,7 @@ class PrototypeBook(nn.Module):
         numbers: np.ndarray,
         lineage: np.ndarray,
     ) -> None:
-        """Become the book of these, which are copied; see `_save_to_state_dict`."""
+        """Become the book of these, which are copied; see `_state`."""
         self._sums, self._counts = sums.astype(np.float64), counts.copy()
         self._units = np.array([_unit(row) for row in self._sums]).reshape(-1, self.dim)
         self._thresholds, self._origin = thresholds.astype(np.float64), origin.astype(np.float64)
@@ -297,10 +267,8 @@ class PrototypeBook(nn.Module):
         self._merged = [merge.merged for merge in self._lineage]
         self._size = len(sums)
 
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        state = {
+    def _state(self) -> dict[str, np.ndarray | int]:
+        return {
             "sums": self._sums[: self._size],
             "counts": self._counts[: self._size],
             "thresholds": self._thresholds[: self._size],
@@ -309,28 +277,8 @@ class PrototypeBook(nn.Module):
             "numbers": np.array([self._num_known, self._seen]),
             "lineage": np.array(self._lineage, np.int64).reshape(-1, 3),
         }
-        for name, value in state.items():
-            destination[prefix + name] = torch.from_numpy(value.copy())
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Tensor],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        wanted = [prefix + name for name in _TYPES]
-        if strict:
-            others = [key for key in state_dict if key.startswith(prefix) and key not in wanted]
-            unexpected_keys.extend(others)
-        missing = [key for key in wanted if key not in state_dict]
-        if missing:  # half a state is no book; torch reports what is missing
-            missing_keys.extend(missing)
-            return
-        state = {name: state_dict[prefix + name].numpy(force=True) for name in _TYPES}
+    def _restore(self, state: dict[str, np.ndarray]) -> None:
         self._check_state(state)
         self._fill(**state)
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cgcd.memory.rows import check_rows
 from cgcd.memory.transfer import sent
 from cgcd.vocabulary import UNLABELED
 
@@ -186,12 +187,7 @@ class PrototypeMemory(nn.Module):
         return kept[2]
 
     def _unit_rows(self, features: Tensor, classes: Tensor) -> Tensor:
-        dim = self.means.shape[1]
-        if features.ndim != 2 or features.shape[1] != dim or classes.shape != features.shape[:1]:
-            raise ValueError(
-                f"features {tuple(features.shape)} and classes {tuple(classes.shape)} do not fit; "
-                f"wanted (N, {dim}) and (N,)"
-            )
+        check_rows(features, classes, self.means.shape[1])
         return F.normalize(features.to(self.means), dim=-1)
 
     def _keep(self, means: Tensor) -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cgcd.memory.rows import check_rows
 from cgcd.vocabulary import UNLABELED
 
 MAX_RANK = 128
@@ -82,11 +83,7 @@ class ReferenceMemory(nn.Module):
             ValueError: if a class has no feature, or a shape does not fit.
         """
         dim, rank = self.factor.shape
-        if features.ndim != 2 or features.shape[1] != dim or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit; "
-                f"wanted (N, {dim}) and (N,)"
-            )
+        check_rows(features, labels, dim)
         shown = labels != UNLABELED
         labels = labels[shown].to(self.means.device, torch.int64)
         rows = features[shown].to(self.means.device, torch.float64)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cgcd.memory.rows import check_rows, make_room
 from cgcd.vocabulary import UNLABELED
 
 
@@ -139,12 +140,7 @@ class ClassStatistics(nn.Module):
     def _checked(
         self, features: Tensor, labels: Tensor, weights: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        dim = self.means.shape[1]
-        if features.ndim != 2 or features.shape[1] != dim or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit; "
-                f"wanted (N, {dim}) and (N,)"
-            )
+        check_rows(features, labels, self.means.shape[1])
         weights = torch.ones(len(labels)) if weights is None else weights
         if weights.shape != labels.shape or not bool((weights > 0).all()):
             raise ValueError(
@@ -180,9 +176,5 @@ class ClassStatistics(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        for name in ("counts", "means", "scatters"):
-            stored, own = state_dict.get(prefix + name), getattr(self, name)
-            # Another width is left alone: torch then reports the mismatch.
-            if stored is not None and stored.shape[1:] == own.shape[1:]:
-                setattr(self, name, own.new_zeros(stored.shape))
+        make_room(self, state_dict, prefix, ("counts", "means", "scatters"))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cgcd.memory.rows import make_room
 from cgcd.memory.statistics import ClassStatistics
 from cgcd.models.reduction import PrincipalComponents
 from cgcd.models.shrinkage import (
@@ -281,11 +282,7 @@ class GaussianHead(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        for name in ("counts", "means", "factors"):
-            stored, own = state_dict.get(prefix + name), getattr(self, name)
-            # Another width is left alone: torch then reports the mismatch.
-            if stored is not None and stored.shape[1:] == own.shape[1:]:
-                setattr(self, name, own.new_zeros(stored.shape))
+        make_room(self, state_dict, prefix, ("counts", "means", "factors"))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -308,5 +305,6 @@ def _squared_lengths(inverse: Tensor, rows: Tensor) -> Tensor:
     lengths = rows.new_zeros(len(rows))
     for first in range(0, len(inverse), STRIP):
         last = min(first + STRIP, len(inverse))
-        lengths += (rows[:, :last] @ inverse[first:last, :last].T).square().sum(1)
+        white = rows[:, :last] @ inverse[first:last, :last].T
+        lengths += torch.linalg.vecdot(white, white)
     return lengths

@@ -55,7 +55,7 @@ def draw_stream_curves(results: Mapping[str, Any], path: Path) -> None:
         if all(key in row for row in rows):
             above.plot(seen, [100 * row[key] for row in rows], label=title, **style)
     above.set(ylabel="accuracy so far (%)", ylim=(0, 102))
-    above.set_title(f"{results['strategy']} on {results['scenario']}, seed {results['seed']}")
+    above.set_title(_run_name(results))
     if above.lines:
         above.legend(loc="upper center", bbox_to_anchor=(0.5, 0.75), ncols=2, fontsize=7)
     below.plot(seen, [row["stream/created"] for row in rows], color="black", label="created")
@@ -94,8 +94,7 @@ def draw_part_bars(results: Mapping[str, Any], path: Path) -> None:
     panels[0].set(ylabel="accuracy (%)")
     if panels[0].containers:  # none where there is no truth
         figure.legend(handles=panels[0].lines, loc="outside lower center", ncols=3, fontsize=8)
-    name = f"{results['strategy']} on {results['scenario']}, seed {results['seed']}"
-    figure.suptitle(f"{name} (number of novel classes: {results['num_novel']})", fontsize=10)
+    figure.suptitle(_run_name_and_count(results), fontsize=10)
     figure.savefig(path, dpi=110)
 
 
@@ -117,8 +116,15 @@ def draw_stage_curves(results: Mapping[str, Any], path: Path) -> None:
     axes.set(xlabel="stage", ylabel="accuracy (%)", ylim=(0, 102))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    name = f"{results['strategy']} on {results['scenario']}, seed {results['seed']}"
-    axes.set_title(f"{name} (number of novel classes: {results['num_novel']})", fontsize=10)
+    axes.set_title(_run_name_and_count(results), fontsize=10)
     if axes.lines:  # none where there is no truth
         axes.legend(loc="lower left", ncols=2, fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def _run_name(results: Mapping[str, Any]) -> str:
+    return f"{results['strategy']} on {results['scenario']}, seed {results['seed']}"
+
+
+def _run_name_and_count(results: Mapping[str, Any]) -> str:
+    return f"{_run_name(results)} (number of novel classes: {results['num_novel']})"

@@ -76,27 +76,13 @@ CONTRADICTIONS = [
     (["-m", "--cfg", "job"], "-m runs and --cfg", "give one of the two"),
     (["seed=0,1"], "seed=0,1 is a sweep", "add -m"),
 ]
+ONE_VALUE = [([override], given, wanted) for override, given, wanted in (*TYPES, *RANGES, *KEYS)]
+AT_A_STAGE = CONTRADICTIONS[0][0]  # noticed once training is under way, in a folder of its own
+WITH_CONTROL = [[TYPES[0][0]], [RANGES[1][0]], [KEYS[1][0]], AT_A_STAGE]
 
 
-@pytest.mark.parametrize(("override", "given", "wanted"), [*TYPES, *RANGES, *KEYS])
-def test_one_bad_value(
-    override: str,
-    given: str,
-    wanted: str,
-    place: Path,
-    tiny: Callable,
-    refused: Callable,
-    works: Callable,
-) -> None:
-    before = sorted(place.rglob("*"))
-    refused(tiny(override), given, wanted)
-    assert sorted(place.rglob("*")) == before
-    if override in (TYPES[0][0], RANGES[1][0], KEYS[1][0]):
-        works(tiny())
-
-
-@pytest.mark.parametrize(("overrides", "given", "wanted"), CONTRADICTIONS)
-def test_options_that_contradict_each_other(
+@pytest.mark.parametrize(("overrides", "given", "wanted"), [*ONE_VALUE, *CONTRADICTIONS])
+def test_values_that_cannot_be_used(
     overrides: list[str],
     given: str,
     wanted: str,
@@ -105,8 +91,10 @@ def test_options_that_contradict_each_other(
     refused: Callable,
     works: Callable,
 ) -> None:
+    before = sorted(place.rglob("*"))
     refused(tiny(*overrides), given, wanted)
-    if overrides == CONTRADICTIONS[0][0]:
+    assert overrides == AT_A_STAGE or sorted(place.rglob("*")) == before
+    if overrides in WITH_CONTROL:
         works(tiny())
 
 

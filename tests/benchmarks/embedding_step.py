@@ -22,6 +22,7 @@ from _timing import hand_over, overhead
 from _turns import BareLoop, Turns
 from torch import Tensor
 
+from cgcd.cli.freed_memory import keep_freed_memory
 from cgcd.engine import Batch, DiscoveryStrategy, Recipe, discovery_evaluator
 from cgcd.models import Adapter, GCDModel
 from cgcd.stages import Stage, stage_dataset
@@ -84,6 +85,7 @@ def measured(kind: type[DiscoveryStrategy], base: Recipe, hidden: int, steps: in
 
 def main(blocks: int, steps: int) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()
     optimizer = partial(torch.optim.SGD, lr=1e-3, momentum=0.9, weight_decay=5e-5)
     common: dict[str, Any] = {"epochs": blocks, "batch_size": BATCH, "optimizer": optimizer}
     print(f"batch {BATCH}, width {WIDTH}, {blocks} turns of {steps} steps; µs a step")
@@ -108,4 +110,4 @@ def main(blocks: int, steps: int) -> None:
 
 if __name__ == "__main__":
     numbers = [int(argument) for argument in sys.argv[1:3]]
-    main(*(numbers + [40, 10][len(numbers) :]))
+    main(*(numbers + [150, 10][len(numbers) :]))

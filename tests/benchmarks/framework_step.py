@@ -5,7 +5,7 @@
 Happy's base stage on the digits of `cgcd run model=vit_digits`, with its views, console and
 TensorBoard. An epoch of it and an epoch of a bare loop take turns on one thread: the same images
 under the same random views, then the same model, losses and optimizer. Seconds of the processor,
-medians over the epochs.
+medians over the epochs; memory is kept as every command keeps it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from _turns import BareLoop, Turns
 from torch import Tensor
 
 from cgcd.cli.configs import compose_run
+from cgcd.cli.freed_memory import keep_freed_memory
 from cgcd.cli.parts import Parts
 from cgcd.engine.seeding import Draw
 from scenarios.digits import read_digits
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12, help="epochs of 15 steps")
     parser.add_argument("--batch", type=int, default=32)
     given = parser.parse_args()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         print(hand_over(measured(given.batch, given.rounds, Path(folder))))
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from avalanche.benchmarks import nc_benchmark
 from torch.utils.data import TensorDataset
 
-from cgcd.engine import closed_form, run_stages
+from cgcd.engine import run_stages
 from cgcd.models import RidgeRegression
 from cgcd.vocabulary import InputError
-from strategies import NMC, Analytic, Gaussian, happy
+from strategies import NMC, Analytic, Gaussian
 
 KINDS = ["nmc", "gaussian", "tied", "fecam", "analytic"]
 
@@ -33,13 +33,6 @@ def build(request, quick_closed_form):
 
 def parameters(strategy):
     return {name: p.detach().clone() for name, p in strategy.model.named_parameters()}
-
-
-def test_the_base_learner_is_happys():
-    ours, theirs = closed_form.BASE, happy.BASE
-    assert ours.optimizer.keywords == theirs.optimizer.keywords
-    facts = ("epochs", "batch_size", "weights", "schedule", "floor")
-    assert all(getattr(ours, name) == getattr(theirs, name) for name in facts)
 
 
 def test_no_step_after_the_base_stage(build, blobs):

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from avalanche.training.plugins import SupervisedPlugin
 
 from cgcd.discovery import novel_directions
-from cgcd.losses import self_distillation
 from cgcd.vocabulary import InputError
 from strategies import Happy
 from strategies.happy import BASE, CONTINUAL
@@ -197,23 +196,6 @@ def test_prototype_replay_teaches_the_head_alone(quick_happy, blobs):
     for stage in scenario.train_stream[:2]:
         strategy.train(stage)
     assert checked and all(checked)
-
-
-def test_teacher_temperature_ramps_at_the_base_stage(quick_happy, blobs, monkeypatch):
-    used, own = [], self_distillation
-
-    def noted(logits, teacher, student):
-        used.append(teacher)
-        return own(logits, teacher, student)
-
-    for module in ("cgcd.losses.parametric", "strategies.happy"):
-        monkeypatch.setattr(f"{module}.self_distillation", noted)
-    strategy = quick_happy(epochs=(4, 1), teacher_temperature_epochs=3)
-    for stage in blobs().train_stream[:2]:
-        strategy.train(stage)
-    steps = 96 // 16
-    assert used[: 4 * steps : steps] == pytest.approx([0.07, 0.055, 0.04, 0.04])
-    assert set(used[4 * steps :]) == {0.05}
 
 
 def test_names_of_weights_and_terms_must_agree(quick_happy, blobs):

@@ -11,7 +11,7 @@ from avalanche.training.plugins import SupervisedPlugin
 
 from cgcd.discovery import novel_directions
 from cgcd.engine import run_stages
-from cgcd.losses import old_logit_distillation, self_distillation
+from cgcd.losses import old_logit_distillation
 from cgcd.vocabulary import UNLABELED, InputError
 from strategies import SimGCD
 from strategies.simgcd import BASE, CONTINUAL
@@ -96,23 +96,6 @@ def test_the_head_has_four_decayed_tensors_and_three_biases(blob_model):
     assert head[1] == {f"projection.{i}.bias" for i in (0, 2, 4)}
 
 
-def test_the_teacher_ramps_at_stage_0_and_then_stays(build, blobs, monkeypatch):
-    used = []
-
-    def noted(logits, teacher, student):
-        used.append(teacher)
-        return self_distillation(logits, teacher, student)
-
-    for module in ("cgcd.losses.parametric", "strategies.simgcd"):
-        monkeypatch.setattr(f"{module}.self_distillation", noted)
-    strategy = build(epochs=(4, 1), teacher_temperature_epochs=3)
-    for stage in blobs().train_stream[:2]:
-        strategy.train(stage)
-    steps = 96 // 16
-    assert used[: 4 * steps : steps] == pytest.approx([0.07, 0.055, 0.04, 0.04])
-    assert set(used[4 * steps :]) == {0.05}
-
-
 @pytest.mark.parametrize("new_rows", ["kmeans", "random"])
 def test_new_rows_of_a_later_stage(build, blobs, new_rows):
     strategy, scenario = build(new_rows=new_rows), blobs()
@@ -172,9 +155,7 @@ def test_old_logit_distillation_holds_the_known_classes(build, blobs):
     ("settings", "message"),
     [
         ({"new_rows": "zero"}, "new_rows is 'zero'; wanted 'kmeans' or 'random'"),
-        ({"student_temperature": 0.0}, "student_temperature is 0.0"),
         ({"old_logit_temperature": -1.0}, "old_logit_temperature is -1.0"),
-        ({"teacher_temperature_epochs": -1}, "teacher_temperature_epochs is -1"),
         ({"kmeans_starts": 0}, "kmeans_starts is 0"),
         ({"old_logit_distillation": True}, "wanted both or neither"),
         ({"continual": distilling()}, "wanted both or neither"),

@@ -1,0 +1,30 @@
+"""Keeps freed memory in the process, for a training step asks for the same again at once."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_LARGEST_MMAP_THRESHOLD = 32 * 2**20
+_KEPT = 2 * 10**9
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep up to 2 GB of freed memory, and all pieces below 32 MiB on its heap.
+
+    By default it gives the end of its heap back whenever a step's activations are freed and fetches
+    it again page by page in the next step. What MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_ in
+    the environment say is left as it is, and so are other C libraries.
+
+    Returns:
+        Whether it was told.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(
+        name in os.environ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    ):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    told = mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD), mallopt(_TRIM_THRESHOLD, _KEPT)
+    return all(told)
