@@ -12,6 +12,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TABLE_ROWS = 8
+"""In a product of all samples with all, a row costs about so many times less than by itself."""
+OUT_OF_CACHE = 1 << 20
+"""Numbers in samples that fit no cache, so that going through them is what a row costs."""
+LARGEST_TABLE = 1 << 26
+"""With more pairs of samples, no table is made: it would take more than 256 MiB."""
+AT_ONCE = 64
+"""Centers that are compared with all samples at once where there is a table."""
+
+
+class SampleDistances:
+    """Squared distances from samples to all samples, for the starts that compete on these samples.
+
+    Starts ask for thousands of rows. Where the samples are many and as many rows are expected, one
+    product makes a table of all pairs, and rows are looked up, equal to rounding.
+
+    Args:
+        points: the samples, (N, D) float, N >= 1.
+        given: centers that are there before any start, (K, D), K >= 0.
+        num_rows: how many rows will be asked for in all, about.
+
+    Attributes:
+        to_given: from each sample to the nearest of the centers that are there, (N,); infinite
+            where there is none.
+    """
+
+    def __init__(self, points: Tensor, given: Tensor, num_rows: int = 0) -> None:
+        self.points, self.num_given = points, len(given)
+        self._norms = points.square().sum(1)
+        pays = TABLE_ROWS * num_rows >= len(points) and points.numel() >= OUT_OF_CACHE
+        fits = len(points) ** 2 <= LARGEST_TABLE
+        self._table = self.of_centers(points) if pays and fits else None
+        self.to_given = torch.full_like(self._norms, torch.inf)
+        step = 1 if self._table is None else AT_ONCE
+        for first in range(0, len(given), step):
+            nearest = self.of_centers(given[first : first + step]).amin(0)
+            self.to_given = torch.minimum(self.to_given, nearest)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """From samples, (T,) int64, to each sample, (T, N)."""
+        if self._table is not None:
+            return self._table[rows]
+        return self.of_centers(self.points[rows])
+
+    def of_centers(self, centers: Tensor) -> Tensor:
+        """From centers (K, D) to each sample, (K, N)."""
+        return squared_distances(self.points, self._norms, centers)
+
 
 def num_candidates(num_clusters: int) -> int:
     """Candidates a center in the greedy variant, 2 + ln K rounded down; scikit-learn's number."""
@@ -19,7 +67,7 @@ def num_candidates(num_clusters: int) -> int:
 
 
 @torch.no_grad()
-def plus_plus(points: Tensor, centers: Tensor, draws: np.ndarray) -> Tensor:
+def plus_plus(distances: SampleDistances, draws: np.ndarray) -> Tensor:
     """Samples to be the next centers, each far from the centers so far, (M,) int64.
 
     A draw u takes the first sample at which the running sum of squared distances to the nearest
@@ -28,24 +76,20 @@ def plus_plus(points: Tensor, centers: Tensor, draws: np.ndarray) -> Tensor:
     lies on one, all samples weigh the same; a very first center is its first candidate.
 
     Args:
-        points: (N, D) float, N >= 1.
-        centers: that are there already, (K, D), K >= 0.
+        distances: among the samples, and to the centers that are there already.
         draws: in [0, 1), (M, T): T candidates for each of M new centers; T = 1 is the plain rule.
     """
-    norms = points.square().sum(1)
-    nearest = torch.full_like(norms, torch.inf)
-    for center in centers:
-        nearest = torch.minimum(nearest, squared_distances(points, norms, center[None])[0])
+    nearest = distances.to_given.clone()
     chosen: list[int] = []
     for row in draws:
-        is_first = not (len(centers) or chosen)
+        is_first = not (distances.num_given or chosen)
         candidates = drawn(torch.ones_like(nearest), row[:1]) if is_first else drawn(nearest, row)
-        left = squared_distances(points, norms, points[candidates]).minimum(nearest)  # (T, N)
+        left = distances(candidates).minimum(nearest)  # (T, N)
         best = int(left.sum(1, dtype=torch.float64).argmin())
         chosen.append(int(candidates[best]))
         nearest = left[best]
         nearest[chosen[-1]] = 0.0  # else rounding could draw it again
-    return torch.as_tensor(chosen, dtype=torch.int64, device=points.device)
+    return torch.as_tensor(chosen, dtype=torch.int64, device=distances.points.device)
 
 
 def drawn(weights: Tensor, draws: np.ndarray) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from cgcd.discovery.lloyd import Held, KMeansResult, lloyd
-from cgcd.discovery.plus_plus import num_candidates, plus_plus
+from cgcd.discovery.plus_plus import SampleDistances, num_candidates, plus_plus
 from cgcd.discovery.swaps import swapped
 
 SAMPLES_PER_CENTER = 25
@@ -75,10 +77,13 @@ def best_start(
             share = size / len(points)
             held_there = Held(held.sums * share, held.counts * share)
 
+    shape = (2, num_new, num_candidates(num_new))
+    distances = SampleDistances(part, first, num_starts * math.prod(shape))
+
     def started() -> KMeansResult:
-        draws = generator.random((2, num_new, num_candidates(num_new)))
-        centers = torch.cat([first, part[plus_plus(part, first, draws[0])]])
-        return settle(part, swapped(part, centers, len(first), draws[1]), held_there)
+        draws = generator.random(shape)
+        centers = torch.cat([first, part[plus_plus(distances, draws[0])]])
+        return settle(part, swapped(distances, centers, len(first), draws[1]), held_there)
 
     best = min((started() for _ in range(num_starts)), key=lambda found: found.inertia)
     return settle(points, best.centroids, held) if is_part else best

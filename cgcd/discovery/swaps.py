@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgcd.discovery.plus_plus import drawn, squared_distances
+from cgcd.discovery.plus_plus import SampleDistances, drawn
 
 
 @torch.no_grad()
-def swapped(points: Tensor, centers: Tensor, num_fixed: int, draws: np.ndarray) -> Tensor:
+def swapped(
+    distances: SampleDistances, centers: Tensor, num_fixed: int, draws: np.ndarray
+) -> Tensor:
     """Centers after as many tried swaps as there are rows of draws, (K, D).
 
     Args:
-        points: (N, D) float.
+        distances: among the samples.
         centers: (K, D).
         num_fixed: the first so many centers are never given up.
         draws: in [0, 1), (S, T): T candidate samples in each of S steps, by squared distance to the
@@ -31,13 +33,12 @@ def swapped(points: Tensor, centers: Tensor, num_fixed: int, draws: np.ndarray) 
     centers = centers.clone()
     if num_fixed == len(centers):
         return centers
-    norms = points.square().sum(1)
-    distances = squared_distances(points, norms, centers)  # (K, N)
-    nearest, second, members = _two_nearest(distances)
+    to_centers = distances.of_centers(centers)  # (K, N)
+    nearest, second, members = _two_nearest(to_centers)
     total = float(nearest.sum(dtype=torch.float64))
     for row in draws:
-        candidates = points[drawn(nearest, row)]
-        added = squared_distances(points, norms, candidates)  # (T, N)
+        candidates = drawn(nearest, row)
+        added = distances(candidates)  # (T, N)
         kept = torch.minimum(added, nearest)
         # what the samples of a center lose when it goes, (T, K)
         lost = (torch.minimum(added, second) - kept) @ members[:, num_fixed:]
@@ -46,9 +47,13 @@ def swapped(points: Tensor, centers: Tensor, num_fixed: int, draws: np.ndarray) 
         if not float(left.flatten()[place]) < total * (1 - 1e-6):
             continue
         candidate, center = divmod(place, len(centers) - num_fixed)
-        centers[num_fixed + center] = candidates[candidate]
-        distances[num_fixed + center] = added[candidate]
-        nearest, second, members = _two_nearest(distances)
+        center += num_fixed
+        gone = to_centers[center].clone()
+        centers[center] = distances.points[candidates[candidate]]
+        to_centers[center] = added[candidate]
+        # the others have the same two nearest as before
+        touched = (torch.minimum(gone, to_centers[center]) <= second).nonzero()[:, 0]
+        nearest[touched], second[touched], members[touched] = _two_nearest(to_centers[:, touched])
         total = float(nearest.sum(dtype=torch.float64))
     return centers
 

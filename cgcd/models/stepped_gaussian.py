@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from cgcd.models.block_inverse import block_inverse
 from cgcd.models.gaussian import FittedClasses, GaussianHead
 from cgcd.models.shrinkage import jittered_cholesky, log_determinant
 
 BATCH_SIZE = 128
+AT_ONCE = 4
+"""Covariances that are inverted at once; few, so that they stay in the cache."""
 WARM_STEPS = 100
 DECAY = 0.85 ** (1 / 500)
 """Factor of the learning rate a step, after the warm steps."""
@@ -94,20 +98,36 @@ class SteppedGaussianHead(GaussianHead):
         means = rows.new_zeros(num_classes, width)
         covariances = torch.eye(width).to(rows).repeat(num_classes, 1, 1)
         optimizer = torch.optim.Adam([means, covariances], lr=self.learning_rate, fused=True)
+        means.grad, covariances.grad = torch.zeros_like(means), torch.zeros_like(covariances)
+        before = means.clone(), covariances.clone()
         generator = torch.Generator().manual_seed(self.seed)
-        for step in range(self.steps if num_classes else 0):
+        for step in range(self.steps + 1 if num_classes else 0):
             drawn = torch.randperm(len(rows), generator=generator)[:BATCH_SIZE].to(rows.device)
-            optimizer.param_groups[0]["lr"] = self.learning_rate * rate(step)
-            means.grad, covariances.grad = gradients(means, covariances, rows[drawn], labels[drawn])
-            may_stop = limit is not None and self.stop_early and 3 * step > self.steps
-            before = (means.clone(), covariances.clone()) if may_stop else None
-            optimizer.step()
-            if before and limit and limit.is_reached(log_determinant(_factors(covariances))):
+            # absent classes have no gradient, but a volume, for which the stop asks
+            volumes = gradients(
+                means,
+                covariances,
+                rows[drawn],
+                labels[drawn],
+                out=(means.grad, covariances.grad),
+                with_absent=limit is not None,
+            ).log_determinants
+            if limit and self._may_stop_after(step - 1) and limit.is_reached(volumes):
                 means, covariances = before
                 break
+            if step == self.steps:
+                break
+            if limit and self._may_stop_after(step):
+                before[0].copy_(means)
+                before[1].copy_(covariances)
+            optimizer.param_groups[0]["lr"] = self.learning_rate * rate(step)
+            optimizer.step()
         factors = [jittered_cholesky(covariance) for covariance in covariances]
         counts = labels.bincount(minlength=num_classes).to(self.counts)
         return FittedClasses(counts, means, torch.stack(factors) if factors else self.factors[:0])
+
+    def _may_stop_after(self, step: int) -> bool:
+        return self.stop_early and 3 * step > self.steps
 
     def _chosen(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         labels = labels.to(self.means.device) - self.num_classes
@@ -141,33 +161,65 @@ def rate(step: int) -> float:
     return DECAY ** (step - WARM_STEPS)
 
 
+class Gradients(NamedTuple):
+    """Of means (M, d) and covariances (M, d, d); and log determinants of the classes looked at."""
+
+    means: Tensor
+    covariances: Tensor
+    log_determinants: Tensor
+
+
 def gradients(
-    means: Tensor, covariances: Tensor, rows: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor]:
+    means: Tensor,
+    covariances: Tensor,
+    rows: Tensor,
+    labels: Tensor,
+    *,
+    out: tuple[Tensor, Tensor] | None = None,
+    with_absent: bool = False,
+) -> Gradients:
     """Of the mean negative log density of rows (B, d) of classes (B,), zero for absent classes.
 
     Args:
         means: (M, d).
         covariances: (M, d, d), symmetric or nearly so; made symmetric first.
+        out: where the gradients of means and covariances go; None: into new tensors.
+        with_absent: classes without a row are looked at too; else only those that have one are.
+
+    Raises:
+        ValueError: if a covariance is not positive definite.
     """
-    of_means, of_covariances = torch.zeros_like(means), torch.zeros_like(covariances)
-    present = labels.unique()
-    inverses = torch.cholesky_inverse(_factors(covariances[present]))
-    for c, inverse in zip(present.tolist(), inverses, strict=True):
-        pulled = (rows[labels == c] - means[c]) @ inverse
-        of_means[c] = -pulled.sum(0) / len(rows)
-        of_covariances[c] = (len(pulled) * inverse - pulled.T @ pulled) / (2 * len(rows))
-    return of_means, of_covariances
+    new = (torch.empty_like(means), torch.empty_like(covariances)) if out is None else out
+    of_means, of_covariances = new[0].zero_(), new[1].zero_()
+    looked_at = torch.arange(len(means)) if with_absent else labels.unique()
+    volumes = []
+    for some in looked_at.to(means.device).split(AT_ONCE):
+        chosen = covariances[some]
+        inverses, found = block_inverse((chosen + chosen.mT) / 2)
+        volumes.append(found)
+        for c, inverse in zip(some.tolist(), inverses, strict=True):
+            pulled = (rows[labels == c] - means[c]) @ inverse
+            of_means[c] = -pulled.sum(0) / len(rows)
+            share = 1 / (2 * len(rows))
+            torch.addmm(
+                inverse,
+                pulled.T,
+                pulled,
+                beta=len(pulled) * share,
+                alpha=-share,
+                out=of_covariances[c],
+            )
+    return Gradients(of_means, of_covariances, _checked(torch.cat(volumes)))
 
 
-def _factors(covariances: Tensor) -> Tensor:
-    factors, failed = torch.linalg.cholesky_ex((covariances + covariances.mT) / 2)
-    if bool(failed.any()):
+def _checked(volumes: Tensor) -> Tensor:
+    bad = int(volumes.isnan().sum())
+    if bad:
         raise ValueError(
-            f"{int((failed > 0).sum())} of {len(failed)} covariances are no longer positive "
-            "definite after a step; lower learning_rate or num_components"
+            f"{bad} of {len(volumes)} covariances are no longer positive definite after a step; "
+            "lower learning_rate or num_components"
         )
-    return factors
+    return volumes
 
 
 def _log_mean(volumes: Tensor) -> float:

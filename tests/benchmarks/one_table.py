@@ -7,8 +7,8 @@
 `--photos` and `--weights` the images as .npz and MobileNetV2's file. Each cell is a run of
 `cgcd run` in a process of its own, in a folder under ROOT/runs; one that was run with the same
 arguments is read and not run again, so the table can be made in pieces: `--only 'cifar100/*/0'`.
-First it prints how long what is left may take, last the tables as Markdown of all cells that are
-there. `--show` runs nothing.
+First it prints how long what is left may take, by data set; last the tables as Markdown of all
+cells that are there. `--show` runs nothing.
 
 Class counts are given, or estimated in the rows that say so. Numbers in percent; in stages All /
 Known / Novel under one matching, means and deviations over the seeds; seconds are those of the
@@ -83,12 +83,16 @@ def _cell_file(cell: Cell, root: Path) -> Path:
     return root / "cells" / f"{cell.name.replace('/', '-')}.json"
 
 
-def time_left(missing: Sequence[Cell], found: dict[Cell, Row]) -> float:
-    """Seconds of the processor, from the same row where it was measured."""
+def time_left(missing: Sequence[Cell], found: dict[Cell, Row]) -> dict[str, float]:
+    """Seconds of the processor by data set, from the same row where it was measured."""
     known: dict[tuple[str, str], float] = {
         (cell.dataset, cell.strategy): row["processor_seconds"] for cell, row in found.items()
     }
-    return sum(known.get((c.dataset, c.strategy), c.guessed_seconds) for c in missing)
+    left: dict[str, float] = {}
+    for cell in missing:
+        seconds = known.get((cell.dataset, cell.strategy), cell.guessed_seconds)
+        left[cell.dataset] = left.get(cell.dataset, 0.0) + seconds
+    return left
 
 
 def spread(values: Sequence[float | None], scale: float = 100.0, digits: int = 1) -> str:
@@ -222,13 +226,15 @@ def main() -> None:
     cells = all_cells(files, asked.quick)
     chosen = [cell for cell in cells if any(fnmatch(cell.name, one) for one in asked.only)]
     found = {cell: row for cell in cells if (row := measured(cell, root)) is not None}
-    missing = [] if asked.show else [cell for cell in chosen if cell not in found]
+    missing = [cell for cell in chosen if cell not in found]
+    left = time_left(missing, found)
+    parts = ", ".join(f"{dataset} {seconds / 60:.0f}" for dataset, seconds in left.items())
     print(
-        f"{len(missing)} of {len(cells)} runs to do, about "
-        f"{time_left(missing, found) / 60:.0f} minutes of one core",
+        f"{len(missing)} of {len(cells)} runs to do, about {sum(left.values()) / 60:.0f} minutes "
+        f"of one core ({parts})",
         flush=True,
     )
-    for cell in missing:
+    for cell in () if asked.show else missing:
         run(cell, root)
         row = measured(cell, root)
         if row is not None:

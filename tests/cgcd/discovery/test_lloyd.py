@@ -5,7 +5,7 @@ import torch
 from cgcd.discovery import nearest as nearest_module
 from cgcd.discovery.lloyd import lloyd, sums_of_clusters
 from cgcd.discovery.nearest import NearestBesidePinned, nearest
-from cgcd.discovery.plus_plus import plus_plus
+from cgcd.discovery.plus_plus import SampleDistances, plus_plus
 from cgcd.discovery.swaps import swapped
 
 
@@ -73,28 +73,33 @@ def test_an_empty_cluster_takes_the_farthest_sample():
     assert kept.centroids[2].item() == 101 and 2 not in kept.labels
 
 
+def plus_plus_draws(points, centers, draws):
+    return plus_plus(SampleDistances(points, centers), np.array([draws])).tolist()
+
+
 def test_plus_plus_by_hand():
     points = torch.tensor([[0.0], [1.0], [3.0], [6.0]])
     # squared distances to 0: 0 1 9 36, running shares of 46: 0 1 10 46
     for draw, index in [(0.5 / 46, 1), (1.5 / 46, 2), (9.9 / 46, 2), (10.5 / 46, 3)]:
-        assert plus_plus(points, points[:1], np.array([[draw]])).tolist() == [index]
+        assert plus_plus_draws(points, points[:1], [draw]) == [index]
     # what 1 would leave: 4 + 25; what 3 would leave: 1 + 9; the second is kept
-    assert plus_plus(points, points[:1], np.array([[0.5 / 46, 0.1]])).tolist() == [2]
-    assert plus_plus(points, points[:0], np.array([[0.6]])).tolist() == [2]  # all weigh the same
-    assert plus_plus(torch.ones(4, 1), torch.ones(1, 1), np.array([[0.6]])).tolist() == [2]
+    assert plus_plus_draws(points, points[:1], [0.5 / 46, 0.1]) == [2]
+    assert plus_plus_draws(points, points[:0], [0.6]) == [2]  # all weigh the same
+    assert plus_plus_draws(torch.ones(4, 1), torch.ones(1, 1), [0.6]) == [2]
 
 
 def test_swaps_mend_a_bad_start_and_keep_fixed_centers():
     generator = np.random.default_rng(0)
     corners = torch.eye(5).repeat_interleave(20, 0) * 9
     points = corners + 0.1 * some_points(100)
+    among = SampleDistances(points, points[:0])
     bad = points[[0, 1, 20, 40, 60]]  # two in the first lump, none in the last
-    better = swapped(points, bad, 1, generator.random((5, 3)))
+    better = swapped(among, bad, 1, generator.random((5, 3)))
     assert torch.equal(better[0], bad[0])
     assert sorted(better.argmax(1).tolist()) == [0, 1, 2, 3, 4]
-    assert torch.equal(swapped(points, bad, 5, generator.random((5, 3))), bad)
+    assert torch.equal(swapped(among, bad, 5, generator.random((5, 3))), bad)
     good = lloyd(points, better, max_iterations=9).centroids
-    assert torch.equal(swapped(points, good, 0, generator.random((5, 3))), good)
+    assert torch.equal(swapped(among, good, 0, generator.random((5, 3))), good)
 
 
 @pytest.mark.parity
@@ -106,7 +111,7 @@ def test_semi_supervised_steps_of_generalized_category_discovery(parity, toleran
         owner = torch.from_numpy(owner)
         held = sums_of_clusters(labeled, owner, int(case["k"]))
         means = (held.sums / held.counts[:, None])[: len(classes)].float()
-        drawn = plus_plus(free, means, case["kpp_draws"][:, None])
+        drawn = plus_plus(SampleDistances(free, means), case["kpp_draws"][:, None])
         assert drawn.tolist() == case["kpp_index"].tolist()
         first = torch.cat([means, free[drawn]])
         np.testing.assert_allclose(first.numpy(), case["init_centers"], atol=1e-6)
