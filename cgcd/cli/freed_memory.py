@@ -6,13 +6,12 @@ import ctypes
 import os
 import platform
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-_LARGEST_MMAP_THRESHOLD = 32 * 2**20
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's mallopt
 _KEPT = 2 * 10**9
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep up to 2 GB of freed memory, and all pieces below 32 MiB on its heap.
+    """Tell glibc to keep up to 2 GB of freed memory, and to map no piece by itself.
 
     By default it gives the end of its heap back whenever a step's activations are freed and fetches
     it again page by page in the next step. What MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_ in
@@ -26,5 +25,4 @@ def keep_freed_memory() -> bool:
     ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    told = mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD), mallopt(_TRIM_THRESHOLD, _KEPT)
-    return all(told)
+    return all((mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, _KEPT)))

@@ -9,6 +9,7 @@ from importlib import import_module
 import cgcd
 from cgcd.cli.freed_memory import keep_freed_memory
 from cgcd.cli.help_topics import TOPICS, topic
+from cgcd.cli.quiet_threads import wait_quietly
 
 _USAGE = f"""\
 cgcd {cgcd.__version__} - continual category discovery
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _help(arguments[1:])
     if command in _COMMANDS:
         keep_freed_memory()
+        wait_quietly()
         module = import_module(f"cgcd.cli.{command}")
         return getattr(module, command)(arguments[1:])
     return _complain(

@@ -42,7 +42,8 @@ from cgcd.vocabulary import InputError
 log = logging.getLogger(__name__)
 
 _THREADS = torch.get_num_threads()  # before a run of a sweep changes it
-_SMALL_MODEL = 5_000_000  # below, more than one thread on a CPU costs more than it gives
+_TINY_MODEL = 1_000_000  # below, more than one thread on a CPU costs more than it gives
+_SMALL_MODEL = 5_000_000  # below, more than two do
 
 
 @dataclass
@@ -258,8 +259,10 @@ def _devices() -> str:
 
 def _set_threads(given: str | int, model: GCDModel, device: torch.device) -> None:
     size = sum(p.numel() for p in model.backbone.parameters())
-    small = device.type == "cpu" and size < _SMALL_MODEL
-    torch.set_num_threads((1 if small else _THREADS) if given == "auto" else int(given))
+    most = _THREADS
+    if device.type == "cpu" and size < _SMALL_MODEL:
+        most = min(1 if size < _TINY_MODEL else 2, _THREADS)
+    torch.set_num_threads(most if given == "auto" else int(given))
 
 
 def _check_weights(strategy: DiscoveryStrategy) -> None:

@@ -71,7 +71,6 @@ class FiniteLoss:
         Raises:
             InputError: naming the step and the terms that are not finite.
         """
-        total = total.detach()
         if total.device.type == "cpu" and math.isfinite(total.item()):
             return
         if self._names != tuple(terms):

@@ -1,15 +1,16 @@
 """Batches of images whose resized pixels are quickly at hand: made whole, one ahead of the step.
 
 What comes out is bit for bit what `DrawnViews` and a `DataLoader` give: the same order, draws,
-labels, ids and task labels. A thread makes the next batch while the last one is used; workers would
-have nothing to win. A data set that a plugin changed, images that must be opened, and views that
-know no batches are left to that slower way.
+labels, ids and task labels. A thread makes the next batch while the last one is used, over the
+border of two epochs too; workers would have nothing to win. A data set that a plugin changed,
+images that must be opened, and views that know no batches are left to that slower way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -79,22 +80,29 @@ class TrainingImages:
     def __init__(self, stored: StoredRows, batches: EpochBatches, device: torch.device) -> None:
         self.stored, self.batches, self.device = stored, batches, device
         self.ids = torch.from_numpy(stored.rows.astype(np.int64))
+        self._begun: tuple[int, Iterator[list[Tensor]]] | None = None
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        draw = replace(self.batches.draw, epoch=self.batches.epoch)
-        stored, view = self.stored, self.stored.view
+        epoch, begun, self._begun = self.batches.epoch, self._begun, None
+        if begun is not None and begun[0] == epoch and not self.batches.skip:
+            made = begun[1]
+        else:
+            made = ahead(self._made, self.batches.arrays_from_here(), 1, _AHEAD)
+        yield from islice(made, len(self.batches) - self.batches.skip)
+        if epoch + 1 < self.batches.epochs:
+            self._begun = epoch + 1, made
 
-        def made(batch: tuple[np.ndarray, np.ndarray]) -> list[Tensor]:
-            rows, repeats = batch
-            places = torch.from_numpy(rows)
-            ids, images = self.ids[places], _resized(stored, rows)
-            views = view.drawn(images, ids.tolist(), draw, repeats.tolist(), self.device)
-            return [views, stored.labels[places], ids, stored.tasks[places]]
-
-        return ahead(made, self.batches.arrays(), 1, _AHEAD)
+    def _made(self, batch: tuple[int, np.ndarray, np.ndarray]) -> list[Tensor]:
+        epoch, rows, repeats = batch
+        places = torch.from_numpy(rows)
+        ids, images = self.ids[places], _resized(self.stored, rows)
+        draw = replace(self.batches.draw, epoch=epoch)
+        view: Any = self.stored.view
+        views = view.drawn(images, ids.tolist(), draw, repeats.tolist(), self.device)
+        return [views, self.stored.labels[places], ids, self.stored.tasks[places]]
 
 
 class PassImages:

@@ -61,7 +61,8 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
 
     Attributes:
         epoch: whose batches come.
-        skip: so many of them are left out at its beginning; the others stay what they are.
+        epochs: this many may come, so that something of the next one can be made ahead.
+        skip: so many batches are left out at the beginning; the others stay what they are.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
         self.shared = shared
         self.smallest = batch_size if drop_last else min(2, batch_size)
         self.epoch = 0
+        self.epochs = 1
         self.skip = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
@@ -88,20 +90,30 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
 
     def arrays(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The same batches as rows (B,) and how often each came before in this epoch, (B,)."""
-        rows = self._rows()
+        return self._arrays(self.epoch, self.skip)
+
+    def arrays_from_here(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """`arrays` of this epoch and of all that may follow, each behind its epoch."""
+        first, skip = self.epoch, self.skip  # which the steps change
+        for epoch in range(first, max(self.epochs, first + 1)):
+            for rows, repeats in self._arrays(epoch, skip if epoch == first else 0):
+                yield epoch, rows, repeats
+
+    def _arrays(self, epoch: int, skip: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rows = self._rows(epoch)
         repeats = _repeats(rows)
         starts = range(0, len(rows) - self.smallest + 1, self.batch_size)
-        for start in starts[self.skip :]:
+        for start in starts[skip:]:
             part = slice(start, start + self.batch_size)
             own = share(len(rows[part])) if self.shared else slice(None)
             yield rows[part][own], repeats[part][own]
 
     def __len__(self) -> int:
-        return len(range(0, len(self._rows()) - self.smallest + 1, self.batch_size))
+        return len(range(0, len(self._rows(self.epoch)) - self.smallest + 1, self.batch_size))
 
-    def _rows(self) -> np.ndarray:
+    def _rows(self, epoch: int) -> np.ndarray:
         generator = numpy_generator(
-            self.draw.seed, self.draw.stage, self.draw.phase, self.epoch, "order"
+            self.draw.seed, self.draw.stage, self.draw.phase, epoch, "order"
         )
         return self.order(self.labels, generator)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -138,7 +139,7 @@ class Recipe:
                 f"weights and loss terms differ: no weight for {without}, no term for {unknown}; "
                 f"the terms are {sorted(terms)}"
             )
-        return sum((self.weights[name] * term for name, term in terms.items()), start=0.0)  # type: ignore[return-value]
+        return reduce(add, [self.weights[name] * term for name, term in terms.items()])
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -258,7 +259,8 @@ class StagedOptimizer:
     def backward(self, loss: Tensor, retain_graph: bool = False) -> None:
         """Gradients of the loss, in its own scale, whatever it takes to compute them."""
         self.scaler.scale(loss).backward(retain_graph=retain_graph)
-        self.scaler.unscale_(self.optimizer)
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
 
     def step(self) -> None:
         """Take the step, unless a scaled gradient overflowed."""

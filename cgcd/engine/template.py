@@ -30,6 +30,16 @@ from cgcd.stages import Stage
 from cgcd.vocabulary import InputError
 
 
+class _NoLoss(float):
+    """0.0 that the first term takes the place of, as (1,): adding to a tensor costs a step more."""
+
+    def __iadd__(self, loss: Tensor) -> Tensor:
+        return loss.reshape(1)
+
+
+_NO_LOSS = _NoLoss()
+
+
 class StageTemplate(ListenedCallbacks, SupervisedTemplate):
     """What happens around a method's own four places, in the order of Avalanche's callbacks.
 
@@ -141,6 +151,7 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         self.batches = EpochBatches(
             labels, self.train_mb_size, draw, self.sampler, self.recipe.drop_last, shared=True
         )
+        self.batches.epochs = self.train_epochs
         workers = self.workers
         if num_workers is not None or pin_memory is not None or not persistent_workers:
             workers = KeptWorkers(  # for this stage
@@ -256,7 +267,10 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         super()._after_training_epoch(**kwargs)
 
     def _unpack_minibatch(self) -> None:
-        images, labels, *rest = (part.to(self.device, non_blocking=True) for part in self.mbatch)
+        parts = self.mbatch
+        if self.device.type != "cpu":
+            parts = [part.to(self.device, non_blocking=True) for part in parts]
+        images, labels, *rest = parts
         self._mb_ids = rest.pop(0) if len(rest) > 1 else None
         rest = rest or [torch.zeros_like(labels)]  # a stock data set without task labels
         views = images if images.dim() in (3, 5) else images.unsqueeze(1)
@@ -267,7 +281,7 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
                 "as one that stacks views to (V, C, H, W)"
             )
         self._mb_views = views
-        self.mbatch = [views[:, 0], labels, *rest]
+        self.mbatch = [views.select(1, 0), labels, *rest]
 
     def forward(self) -> Tensor:
         if not self.is_training:
@@ -279,7 +293,7 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
             self._shared_loss = self._shared_step.loss(self, trunk)
         else:
             self.batch = Batch(trunk, self.outputs(trunk), self.mb_y, self._mb_ids)
-        return self.batch.out.logits[:, 0]
+        return self.batch.out.logits.select(1, 0)
 
     def _evaluated_trunk(self) -> Tensor:
         """Trunk output (B, ...) of the batch under evaluation, kept from an earlier pass or not."""
@@ -291,9 +305,12 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
             kept.keep(places, output)
         return output
 
+    def _make_empty_loss(self) -> Any:
+        return _NO_LOSS
+
     def criterion(self) -> Tensor:
         if not self.is_training:  # a discovered category is no label
-            return self._make_empty_loss()
+            return torch.zeros(1, device=self.device)
         return self.weighed_terms() if self._shared_step is None else self._shared_loss
 
     def weighed_terms(self) -> Tensor:

@@ -222,6 +222,7 @@ def _batches(
         draw,
         lambda _, generator: generator.permutation(labeled),
     )
+    batches.epochs = math.ceil(recipe.steps / len(batches))
     loader = training_batches(
         dataset,
         batches,

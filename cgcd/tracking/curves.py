@@ -118,7 +118,7 @@ def draw_stage_curves(results: Mapping[str, Any], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.set_title(_run_name_and_count(results), fontsize=10)
     if axes.lines:  # none where there is no truth
-        axes.legend(loc="lower left", ncols=2, fontsize=8)
+        figure.legend(loc="outside lower center", ncols=4, fontsize=8)  # curves may be anywhere
     figure.savefig(path, dpi=110)
 
 

@@ -11,16 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from cgcd.tracking.analysis import Analysis
 from cgcd.tracking.names import drawn
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#E69F00", "#009E73", "#999999"
 _DPI = 100
-_MAP = "cividis"
+_MAP = colormaps["cividis"].with_extremes(bad="0.92")  # gray where nothing was measured
 _ROW, _FEW = 0.17, 20  # inches of a labeled row; up to so many rows their cells hold numbers
 _FEW_ROW = 0.32
 _MOST_LABELS = 120
@@ -166,14 +169,12 @@ def drift(analysis: Analysis) -> Figure:
                 heights[place] / total,
             )
         )
-        image = _cells(axes, values, labels[place], columns, Normalize(low, 1.0), "{:.2f}")
+        _cells(axes, values, labels[place], columns, Normalize(low, 1.0), "{:.2f}")
         middle, top = (left + width / 2) / total_width, 1 - 0.45 / total
         figure.text(middle, 0.1 / total, _axis_title(analysis), fontsize=8, ha="center")
         figure.text(left / total_width, top, f"Drift: {title}", fontsize=8)
-    bar = figure.add_axes(
-        ((total_width - 0.75) / total_width, 0.5 / total, 0.15 / total_width, 1 - 1.1 / total)
-    )
-    figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
+        if place + 1 == len(tables):
+            _color_bar(axes, Normalize(low, 1.0), "{:.2f}")
     return figure
 
 
@@ -216,20 +217,12 @@ def _heat_map(
         (left / total_width, bottom / total, width / total_width, height / total)
     )
     norm = PowerNorm(0.6, 0, 100) if square else Normalize(0, 100)  # small shares must be seen
-    image = _cells(axes, values, rows, columns, norm, "{:.0f}")
+    _cells(axes, values, rows, columns, norm, "{:.0f}")
+    _color_bar(axes, norm, "{:.0f}")
     middle = (left + width / 2) / total_width
     figure.text(middle, 0.1 / total, x_title, fontsize=8, ha="center")
     figure.text(0.1 / total_width, (bottom + height / 2) / total, y_title, **_UPRIGHT)
     figure.text(0.1 / total_width, 1 - 0.22 / total, title, fontsize=9)
-    bar = figure.add_axes(
-        (
-            (left + width + 0.12) / total_width,
-            bottom / total,
-            0.15 / total_width,
-            min(height, 4.0) / total,
-        )
-    )
-    figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     return figure
 
 
@@ -240,13 +233,11 @@ def _cells(
     columns: Sequence[str],
     norm: Normalize,
     number: str,
-) -> Any:
+) -> None:
     """The map with its labels, as plain texts: a hundred ticks cost ten times as much."""
-    image = axes.imshow(values, cmap=_MAP, norm=norm, aspect="auto")
-    axes.set_facecolor("0.92")  # where nothing was measured
-    axes.set_xticks([])
-    axes.set_yticks([])
-    box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
+    axes.imshow(values, cmap=_MAP, norm=norm, aspect="auto")
+    axes.set_axis_off()
+    box = _inches(axes)
     left = -0.5 - _PAD * len(columns) / box.width
     below = len(rows) - 0.5 + _PAD * len(rows) / box.height
     upright = _is_upright(columns, box.width / len(columns))
@@ -261,7 +252,34 @@ def _cells(
                 color = "white" if norm(value) < 0.5 else "black"
                 text = number.format(value)
                 axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
-    return image
+
+
+def _color_bar(axes: Axes, norm: Normalize, number: str) -> None:
+    """What the colors of a map mean, on its right; axes of its own would double the time."""
+    low, high = float(norm.vmin or 0.0), float(norm.vmax or 1.0)
+    box, limits = _inches(axes), (axes.get_xlim(), axes.get_ylim())
+    (_, right), (bottom, top) = limits
+    width, height = right + 0.5, bottom - top
+    inch, share = width / box.width, min(1.0, 4.0 / box.height)
+    left, end = right + 0.12 * inch, right + 0.27 * inch
+    shades = np.linspace(1.0, 0.0, 128)[:, None]
+    bar = axes.imshow(
+        shades,
+        cmap=_MAP,
+        norm=Normalize(0.0, 1.0),
+        aspect="auto",
+        extent=(left, end, bottom, bottom - share * height),
+    )
+    bar.set_clip_on(False)
+    for value in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high):
+        if low <= value <= high:
+            place = bottom - share * height * float(norm(value))
+            axes.text(end + 0.05 * inch, place, number.format(value), va="center", fontsize=7)
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def _inches(axes: Axes) -> Bbox:
+    return axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
 
 
 def _spread(names: Sequence[str]) -> Iterable[tuple[int, str]]:

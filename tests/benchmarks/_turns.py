@@ -1,4 +1,4 @@
-"""An epoch of a strategy and as many steps of a bare loop take turns, on the same machine at once.
+"""Steps of a strategy and of a bare loop take turns, on the same machine at once.
 
 The bare loop is what one writes without a framework: batches, model, losses, backward, optimizer.
 It works on copies of what the strategy has after its first epoch.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -45,13 +45,10 @@ class BareLoop:
             ]
         )
 
-    def epoch(self) -> int:
-        """One pass over the batches; gives the number of steps."""
-        steps = 0
+    def epoch(self) -> None:
+        """One pass over the batches, as many as the strategy's."""
         for batch in self.batches():
             self.step(*batch)
-            steps += 1
-        return steps
 
     def step(self, views: Tensor, labels: Tensor, ids: Tensor) -> None:
         """In the order of the framework's: when memory is freed counts too."""
@@ -66,38 +63,60 @@ class BareLoop:
 
 
 class Turns(SupervisedPlugin):
-    """After each epoch of the strategy's stage, an epoch of a bare loop.
+    """After each epoch of the strategy's stage, an epoch of a bare loop; or after each step a step.
 
     Args:
         bare: makes the bare loop of the strategy, after the first epoch.
         stage: which is measured.
         warm: first epochs that do not count.
+        by_step: take turns at every step, so that what slows the machine down slows both; only
+            where batches are not made ahead in another thread, for that would count for the loop.
 
     Attributes:
         framework, loop: seconds a step, one an epoch; see `clock`.
         bare: the bare loop.
     """
 
-    def __init__(self, bare: Callable[[Any], BareLoop], *, stage: int = 0, warm: int = 1) -> None:
+    def __init__(
+        self,
+        bare: Callable[[Any], BareLoop],
+        *,
+        stage: int = 0,
+        warm: int = 1,
+        by_step: bool = False,
+    ) -> None:
         super().__init__()
-        self.build, self.stage, self.warm = bare, stage, warm
+        self.build, self.stage, self.warm, self.by_step = bare, stage, warm, by_step
         self._seconds: list[tuple[float, float]] = []
+        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] | None = None
         self.bare: BareLoop
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self._steps = strategy.clock.train_iterations
+        self._loop_seconds = 0.0
+        if self.by_step and self._seconds:
+            self._batches = iter(self.bare.batches())
         self._started = clock(strategy.device)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        if self._batches is None:
+            return
+        started = clock(strategy.device)
+        self.bare.step(*next(self._batches))
+        self._loop_seconds += clock(strategy.device) - started
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         if strategy.stage_index != self.stage:
             return
-        ended = clock(strategy.device)
+        ours = clock(strategy.device) - self._started - self._loop_seconds
+        steps = strategy.clock.train_iterations - self._steps
         if not self._seconds:
             self.bare = self.build(strategy)
-        ours = (ended - self._started) / (strategy.clock.train_iterations - self._steps)
-        started = clock(strategy.device)
-        steps = self.bare.epoch()
-        self._seconds.append((ours, (clock(strategy.device) - started) / steps))
+        if self._batches is None:
+            started = clock(strategy.device)
+            self.bare.epoch()
+            self._loop_seconds = clock(strategy.device) - started
+        self._seconds.append((ours / steps, self._loop_seconds / steps))
 
     @property
     def framework(self) -> list[float]:

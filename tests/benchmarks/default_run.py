@@ -6,7 +6,7 @@ First the command, in an empty folder and with an empty cache so that the warm-u
 seconds and memory of its process, imports included. Then the same run in this process: what of its
 time after the imports is neither forward nor backward nor optimizer. There the warm-up counts as
 inside as a whole; passes that a method makes over a stage, the files, analysis and floors of a run
-and the tracing of a few steps count as outside. `--quick` takes one epoch of everything. Other
+count as outside. `--quick` takes one epoch of everything. Other
 overrides of the config follow as they are.
 """
 
@@ -59,7 +59,7 @@ def outside(overrides: Sequence[str], folder: str) -> float:
     started = time.perf_counter()
     config, _ = compose_run(list(overrides))
     parts = Parts.build(config, Path(folder) / "run")
-    with profiled(parts.strategy, Path(folder)) as times:
+    with profiled(parts.strategy, None) as times:
         parts.run(Path(folder) / "run", {})
     total = time.perf_counter() - started
     places = [PARTS.index(part) for part in INSIDE]

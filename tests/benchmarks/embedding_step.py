@@ -4,9 +4,10 @@
 
 Two strategies train on random vectors of width 768 at batch 256, two views each: Happy's base stage
 on an adapter, and one linear term on a tiny one, whose step is the cheaper to compare.
-An epoch of the strategy, callbacks, loss terms and console logger included, and as many steps of a
-bare loop with the same model, losses, optimizer and gather take turns on one thread. Prints medians
-over the epochs, in µs a step of process CPU time; the overhead is the median of their differences.
+A step of the strategy, callbacks, loss terms and console logger included, and one of a bare loop
+with the same model, losses, optimizer and gather take turns on one thread. Prints medians over
+blocks of steps, which are the strategy's epochs, in µs a step of process CPU time; the overhead is
+the median of their differences.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def measured(kind: type[DiscoveryStrategy], base: Recipe, hidden: int, steps: in
         for rows in torch.randperm(len(unit), generator=draws).split(BATCH):
             yield unit[rows].unsqueeze(1).repeat(1, 2, 1), shown[rows], rows
 
-    turns = Turns(lambda strategy: BareLoop(strategy, batches), warm=2)
+    turns = Turns(lambda strategy: BareLoop(strategy, batches), warm=2, by_step=True)
     kind(
         model=model,
         base=base,
@@ -88,7 +89,7 @@ def main(blocks: int, steps: int) -> None:
     keep_freed_memory()
     optimizer = partial(torch.optim.SGD, lr=1e-3, momentum=0.9, weight_decay=5e-5)
     common: dict[str, Any] = {"epochs": blocks, "batch_size": BATCH, "optimizer": optimizer}
-    print(f"batch {BATCH}, width {WIDTH}, {blocks} turns of {steps} steps; µs a step")
+    print(f"batch {BATCH}, width {WIDTH}, {blocks} blocks of {steps} steps; µs a step")
     print(f"{'':14}{'framework':>10}{'bare loop':>10}{'overhead':>10}")
     for name, kind, recipe, hidden in (
         ("Happy", Happy, Recipe(**common, weights=happy.BASE.weights), 256),
@@ -110,4 +111,4 @@ def main(blocks: int, steps: int) -> None:
 
 if __name__ == "__main__":
     numbers = [int(argument) for argument in sys.argv[1:3]]
-    main(*(numbers + [150, 10][len(numbers) :]))
+    main(*(numbers + [60, 32][len(numbers) :]))

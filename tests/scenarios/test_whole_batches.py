@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,31 @@ def test_training_batches_are_those_of_the_samples(
         assert_equal_batches(fast, slow)
         seen.append(next(iter(fast))[0])
     assert seen[0].shape == (7, 3, 3, 12, 12) and not torch.equal(*seen)
+
+
+def test_the_next_epoch_begins_ahead_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    data = dataset(arrays()).train()
+    batches = EpochBatches(LABELS, 7, Draw(seed=3), drop_last=False)
+    batches.epochs = 3
+    fast, slow = loaders(data, batches)
+    assert isinstance(fast, TrainingImages)
+    monkeypatch.setattr(
+        fast, "_made", lambda batch: (made.append(batch[0]), TrainingImages._made(fast, batch))[1]
+    )
+    threads = threading.active_count()
+    for batches.epoch in range(3):
+        assert_equal_batches(fast, slow)
+        assert made.count(batches.epoch) == 5  # none twice
+        assert (fast._begun is not None) == (batches.epoch < 2)
+    assert threading.active_count() == threads
+
+    batches.epochs = 9
+    for batches.epoch, batches.skip in ((3, 2), (4, 0), (4, 0), (7, 0), (8, 0)):
+        assert_equal_batches(fast, slow)  # begun, resumed, repeated, skipped
+    for batches.epoch in (4, 5):
+        next(iter(fast))  # given up in between
+    assert_equal_batches(fast, slow)
 
 
 @pytest.mark.parametrize("source", [arrays, Mixed])
