@@ -67,7 +67,7 @@ class StepTimes:
 
 
 @contextmanager
-def profiled(strategy: Any, folder: Path | None) -> Iterator[StepTimes]:
+def profiled(strategy: Any, folder: Path) -> Iterator[StepTimes]:
     """Inside, every step of a strategy is measured, and some of each recipe are traced.
 
     No result changes. On CUDA the device is waited for at the border of every part, so steps take
@@ -75,8 +75,7 @@ def profiled(strategy: Any, folder: Path | None) -> Iterator[StepTimes]:
 
     Args:
         strategy: not under way.
-        folder: gets `<recipe>.pt.trace.json`, a few steps from the middle of an epoch; None traces
-            nothing.
+        folder: gets `<recipe>.pt.trace.json`, a few steps from the middle of an epoch.
 
     Returns:
         What is measured; complete when the context is left.
@@ -96,7 +95,7 @@ class _Watch:
     Each moment belongs to one part, the innermost that is under way, so parts add up to the step.
     """
 
-    def __init__(self, strategy: Any, folder: Path | None) -> None:
+    def __init__(self, strategy: Any, folder: Path) -> None:
         self.strategy, self.folder = strategy, folder
         self.times = StepTimes()
         self._part, self._since = "framework", 0.0
@@ -211,7 +210,7 @@ class _Watch:
         Args:
             step: that comes next, of the epoch.
         """
-        if self._kind == EVALUATION or self.folder is None:
+        if self._kind == EVALUATION:
             return
         first = max((len(self.strategy.batches) - TRACED_STEPS) // 2, 0)
         if self._trace is not None and step >= first + TRACED_STEPS:
@@ -229,14 +228,12 @@ class _Watch:
         if self._trace is None:
             return
         self._trace.stop()
-        path = self._path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._trace.export_chrome_trace(str(path))
-        self.times.traces.append(path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._trace.export_chrome_trace(str(self._path))
+        self.times.traces.append(self._path)
         self._trace = None
         self._since = self._now()
 
     @property
     def _path(self) -> Path:
-        assert self.folder is not None
         return self.folder / f"{self._recipe}.pt.trace.json"

@@ -30,6 +30,7 @@ _MOST_LABELS = 120
 _LETTER, _PAD = 0.072, 0.05  # inches of a letter of the labels, and from them to the map
 _UPRIGHT: dict[str, Any] = {"fontsize": 8, "rotation": 90, "va": "center"}
 _LEAST_SHOWN = 0.005  # what would read 0 is left empty, and nan
+_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # every tick costs as much as a curve
 _GROUPS = (("base", BLUE), ("earlier", GREEN), ("novel", ORANGE))
 
 
@@ -111,6 +112,7 @@ def prediction_bias(analysis: Analysis) -> Figure:
             bottom += heights
     axes.set(xlabel=_axis_title(analysis), ylabel="share of the samples, %", ylim=(0, 100))
     axes.set_xticks(places, [drawn(column) for column in columns])
+    axes.set_yticks([100 * share for share in _QUARTERS])
     axes.set_title("What is predicted, beside what is there", fontsize=10)
     figure.subplots_adjust(left=0.62 / figure.get_figwidth(), right=0.97, top=0.9, bottom=0.28)
     figure.legend(loc="lower center", ncols=3, fontsize=7)
@@ -134,6 +136,8 @@ def confidence(analysis: Analysis) -> Figure:
                 label = f"{part} ({counts.sum()})"
                 axes.stairs(shares, arrays["bins"], color=color, ls=style, lw=2, label=label)
         axes.set(xlim=(0, 1), xlabel=title)
+        axes.set_xticks(_QUARTERS)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     for axes in panels:
