@@ -111,4 +111,4 @@ def main(blocks: int, steps: int) -> None:
 
 if __name__ == "__main__":
     numbers = [int(argument) for argument in sys.argv[1:3]]
-    main(*(numbers + [60, 32][len(numbers) :]))
+    main(*(numbers + [100, 32][len(numbers) :]))
