@@ -1,10 +1,11 @@
 """Seconds, peak memory and overhead of a whole `cgcd run` without arguments.
 
-    python tests/benchmarks/default_run.py [--quick] [KEY=VALUE ...]
+    python tests/benchmarks/default_run.py [--quick] [--rounds N] [KEY=VALUE ...]
 
-First the command, in an empty folder and with an empty cache so that the warm-up is computed:
-seconds and memory of its process, imports included. Then the same run in this process: what of its
-time after the imports is neither forward nor backward nor optimizer. Forward is that of network and
+First the command, three times in an empty folder and with an empty cache so that the warm-up is
+computed: seconds and memory of its process, imports included, with the threads that it chooses by
+itself. Then the same run, watched in processes of its own: what of its time after the imports is
+neither forward nor backward nor optimizer. Forward is that of network and
 losses, in steps, in passes over a stage and in evaluation; the warm-up counts as inside as a whole.
 Images, k-means, metrics, files, analysis and loggers are outside. `--quick` takes one epoch of
 everything. Other overrides of the config follow as they are.
@@ -27,6 +28,7 @@ from typing import Any
 from _timing import Row, hand_over
 
 from cgcd.cli.configs import compose_run
+from cgcd.cli.freed_memory import keep_freed_memory
 from cgcd.cli.parts import Parts
 from cgcd.models.cut import Tail, Trunk
 
@@ -39,19 +41,29 @@ QUICK = (
 )
 
 
-def command(overrides: Sequence[str], folder: str) -> tuple[float, float, float]:
-    """Seconds of the clock and of the processor, and MiB, of the command's process."""
-    started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "cgcd", "run", *overrides],
-        cwd=folder,
-        env={**os.environ, "CGCD_CACHE": f"{folder}/cache"},
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    clock = time.perf_counter() - started
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # of this one child
-    return clock, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+def started(command: Sequence[str], **more: str) -> str:
+    """What a command prints in an empty folder, with an empty cache and the usual threads."""
+    kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=folder,
+            env={**kept, "CGCD_CACHE": f"{folder}/cache", **more},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+
+def of_command(overrides: Sequence[str]) -> tuple[float, float, float]:
+    """Seconds of the clock and of the processor, and the most MiB of any so far."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    started(["-m", "cgcd", "run", *overrides])
+    clock = time.perf_counter() - began
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    return clock, seconds, used.ru_maxrss / 1024
 
 
 class Inside:
@@ -86,39 +98,46 @@ class Inside:
         setattr(owner, name, timed)
 
 
-def outside(overrides: Sequence[str], folder: str) -> float:
+def outside(overrides: Sequence[str]) -> float:
     """Percent of a run's time after the imports that is outside of forward, backward, optimizer."""
-    os.environ["CGCD_CACHE"] = f"{folder}/cache"
-    started = time.perf_counter()
+    began = time.perf_counter()
     config, _ = compose_run(list(overrides))
-    parts = Parts.build(config, Path(folder) / "run")
+    parts = Parts.build(config, Path("run"))
     inside = Inside(parts.strategy)
     warm_up = parts.strategy._warm_up
 
     def warmed() -> None:
-        before, began = inside.seconds, time.perf_counter()
+        before, entered = inside.seconds, time.perf_counter()
         warm_up()
-        inside.seconds = before + time.perf_counter() - began
+        inside.seconds = before + time.perf_counter() - entered
 
     parts.strategy._warm_up = warmed
-    parts.run(Path(folder) / "run", {})
-    return 100 * (1 - inside.seconds / (time.perf_counter() - started))
+    parts.run(Path("run"), {})
+    return 100 * (1 - inside.seconds / (time.perf_counter() - began))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--watched", action="store_true", help="one run in this process, watched")
     given, more = parser.parse_known_args()
     overrides = [*(QUICK if given.quick else ()), *more]
+    if given.watched:
+        keep_freed_memory()  # as the command does
+        print(outside(overrides))
+        return
     name = "cgcd run" + ", changed" * bool(overrides)
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        clock, processor, memory = command(overrides, first)
-        share = outside(overrides, second)
+    rounds = 1 if given.quick else given.rounds
+    commands = [of_command(overrides) for _ in range(rounds)]
+    watched = [str(Path(__file__).resolve()), "--watched", *overrides]
+    shares = [float(started(watched, OMP_WAIT_POLICY="passive").split()[-1]) for _ in range(rounds)]
+    clock, processor, memory = map(list, zip(*commands, strict=True))
     for row in (
-        Row(f"{name}, clock", [clock], "s", bar=None if overrides else MOST_SECONDS),
-        Row(f"{name}, processor", [processor], "s"),
-        Row(f"{name}, outside the steps", [share], "%", bar=None if overrides else MOST_OUTSIDE),
-        Row(f"{name}, peak memory", [memory], "MiB"),
+        Row(f"{name}, clock", clock, "s", bar=None if overrides else MOST_SECONDS),
+        Row(f"{name}, processor", processor, "s"),
+        Row(f"{name}, outside the steps", shares, "%", bar=None if overrides else MOST_OUTSIDE),
+        Row(f"{name}, peak memory", [memory[-1]], "MiB"),
     ):
         print(hand_over(row), flush=True)
 

@@ -4,10 +4,10 @@
 
 Names the machine, then prints two tables in Markdown: comparisons with medians, the middle half of
 the rounds and the bar where there is one; and how operations grow, with slopes in logarithms.
-Nothing is asserted about time; one thread each, unless a row says more. `--quick` takes small
-sizes: its numbers show only that everything runs. Benchmarks of real data read the folder that
-CGCD_FIXTURES names (default: ../shared) and are left out where it has none; `three_pass_gpu` wants
-a GPU and runs only if it is named. The exit code is 1 if a benchmark failed.
+Nothing is asserted about time; one thread each, unless a row says more, and `cgcd run` as it comes.
+`--quick` takes small sizes: its numbers show only that everything runs. Benchmarks of real data
+read the folder that CGCD_FIXTURES names (default: ../shared) and are left out where it has none;
+`three_pass_gpu` wants a GPU and runs only if it is named. The exit code is 1 if a benchmark failed.
 """
 
 from __future__ import annotations
