@@ -157,7 +157,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=[], metavar="NAME")
     given = parser.parse_args()
     names = given.only or [name for name, one in BENCHMARKS.items() if not one.when_named]
-    absent = [name for name in names if not (SHARED / BENCHMARKS[name].data).exists()]
+    needed = {name: BENCHMARKS[name].data for name in names}
+    absent = [name for name, data in needed.items() if data and not (SHARED / data).exists()]
     print(machine(), flush=True)
     if absent:
         print(f"left out, without their data in CGCD_FIXTURES: {', '.join(absent)}")
