@@ -10,9 +10,11 @@ from cgcd.engine.compiling import check_compiler
 from cgcd.models import Backbone
 from cgcd.vocabulary import InputError
 
+_CHANNELS_LAST = ("cuda", "cpu")  # where that is the quicker layout
+
 
 def prepare_backbone(backbone: Backbone, device: torch.device) -> None:
-    """Refuse what the device cannot do, and lay convolutions on CUDA out channels last.
+    """Refuse what the device cannot do, and lay convolutions out channels last.
 
     Args:
         backbone: with precision and compilation chosen.
@@ -28,7 +30,7 @@ def prepare_backbone(backbone: Backbone, device: torch.device) -> None:
         )
     if backbone.compiled:
         check_compiler(device)
-    if device.type == "cuda" and _is_convolutional(backbone):
+    if device.type in _CHANNELS_LAST and _is_convolutional(backbone):
         backbone.to(memory_format=torch.channels_last)
 
 

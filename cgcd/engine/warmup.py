@@ -36,6 +36,7 @@ from cgcd.vocabulary import UNLABELED, InputError
 
 log = logging.getLogger(__name__)
 
+_VERSION = "whole, channels last"  # of the computation; another one gives other bits
 _TERMS = ("cross_entropy", "supervised_contrastive", "contrastive")
 
 
@@ -158,7 +159,10 @@ def _train(
     model.backbone.warming = True
     model.train()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        model.parameters(),
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        fused=device.type in ("cuda", "cpu"),  # all weights learn, so the step is a large one
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.factor)
     scaler = gradient_scaler(model.backbone, device)
@@ -249,7 +253,7 @@ def _digest(model: nn.Module, dataset: Any, recipe: WarmUp, seed: int, device: t
         facts["precision"] = model.backbone.precision
     digest.update(
         repr(
-            ("whole", facts, seed, torch.__version__, device.type, torch.get_num_threads())
+            (_VERSION, facts, seed, torch.__version__, device.type, torch.get_num_threads())
         ).encode()
     )
     views = DrawnViews(dataset, Draw(seed=seed, stage=0, phase=1))

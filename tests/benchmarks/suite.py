@@ -54,13 +54,14 @@ class Benchmark:
 
 
 TINY_STEP = ("--rounds", "1", "--steps", "1", "--pixels", "32", "--batch", "4")
+TINY_BLOCKS = ("--processes", "1", "--blocks", "4", "--steps", "2")
 ON_GPU = ("--device", "cuda", "--precision", "bf16")
 CIFAR = "data/cifar100_180x40_mnv2_feats.npz"
 BENCHMARKS = {
     "three_pass": Benchmark("three_pass_step.py", quick=TINY_STEP),
     "three_pass_gpu": Benchmark("three_pass_step.py", ON_GPU, ON_GPU, when_named=True),
     "framework_step": Benchmark("framework_step.py", quick=("--rounds", "1")),
-    "embedding_step": Benchmark("embedding_step.py", quick=("4", "2")),
+    "embedding_step": Benchmark("embedding_step.py", quick=TINY_BLOCKS),
     "precision": Benchmark("precision.py", ("step",), ("step", "--rounds", "1")),
     "default_run": Benchmark("default_run.py", quick=("--quick",)),
     "embedding_happy": Benchmark(

@@ -35,14 +35,16 @@ def is_channels_last(model: GCDModel) -> bool:
     return all(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)
 
 
-def test_convolutional_nets_lie_channels_last_on_cuda():
+def test_convolutional_nets_lie_channels_last():
     small = {"projection_hidden": 16, "projection_dim": 8, "input_size": 32}
     net = GCDModel("resnet10t", **small)
     kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    prepare_backbone(net.backbone, CPU)
+    prepare_backbone(net.backbone, torch.device("mps"))
     assert not is_channels_last(net)
-    prepare_backbone(net.backbone, CUDA)
-    assert is_channels_last(net)
+    on_cuda = copy.deepcopy(net)
+    prepare_backbone(on_cuda.backbone, CUDA)
+    prepare_backbone(net.backbone, CPU)
+    assert is_channels_last(net) and is_channels_last(on_cuda)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in net.state_dict().items())
     assert net.snapshot().tail.state_dict().keys() == net.backbone.tail.state_dict().keys()
     thin = {"depth": 1, "embed_dim": 24, "num_heads": 2}
