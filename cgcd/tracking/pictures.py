@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Affine2D, Bbox
 
 from cgcd.tracking.analysis import Analysis
 from cgcd.tracking.names import drawn
@@ -251,11 +255,32 @@ def _cells(
         turn = {"rotation": 90, "ha": "center"} if upright else {"ha": "center"}
         axes.text(place, below, name, va="top", fontsize=7, **turn)  # type: ignore[arg-type]
     if max(values.shape) <= _FEW:
-        for (row, column), value in np.ndenumerate(values):
-            if value >= _LEAST_SHOWN:
-                color = "white" if norm(value) < 0.5 else "black"
-                text = number.format(value)
-                axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+        _numbers(axes, values, norm, number)
+
+
+def _numbers(axes: Axes, values: np.ndarray, norm: Normalize, number: str) -> None:
+    """Every cell's number as an outline, all in one artist: texts would take twice the time."""
+    cells = [(row, column) for row, column in np.argwhere(values >= _LEAST_SHOWN)]
+    points = Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans
+    axes.add_collection(
+        PathCollection(
+            [_outline(number.format(values[cell])) for cell in cells],
+            facecolors=["white" if norm(values[cell]) < 0.5 else "black" for cell in cells],
+            linewidths=0,
+            offsets=[(column, row) for row, column in cells],
+            offset_transform=axes.transData,
+            transform=points,
+        ),
+        autolim=False,
+    )
+
+
+@cache
+def _outline(text: str) -> Path:
+    """Of a number's letters, in points about their middle."""
+    path = TextPath((0, 0), text, size=7)
+    box = path.get_extents()
+    return Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2).transform_path(path)
 
 
 def _color_bar(axes: Axes, norm: Normalize, number: str) -> None:

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ class Inside:
 
 def outside(overrides: Sequence[str]) -> float:
     """Percent of a run's time after the imports that is outside of forward, backward, optimizer."""
+    for package in ("scenarios", "strategies"):  # the config names them
+        import_module(package)
     began = time.perf_counter()
     config, _ = compose_run(list(overrides))
     parts = Parts.build(config, Path("run"))
