@@ -259,8 +259,7 @@ class StagedOptimizer:
     def backward(self, loss: Tensor, retain_graph: bool = False) -> None:
         """Gradients of the loss, in its own scale, whatever it takes to compute them."""
         self.scaler.scale(loss).backward(retain_graph=retain_graph)
-        if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimizer)
+        self.scaler.unscale_(self.optimizer)
 
     def step(self) -> None:
         """Take the step, unless a scaled gradient overflowed."""
