@@ -2,6 +2,6 @@
 
 import sys
 
-from cgcd.cli.main import main
+from cgcd.cli.main import console
 
-sys.exit(main())
+sys.exit(console())

@@ -9,6 +9,7 @@ from importlib import import_module
 import cgcd
 from cgcd.cli.freed_memory import keep_freed_memory
 from cgcd.cli.help_topics import TOPICS, topic
+from cgcd.cli.quick_exit import QuickExit
 from cgcd.cli.quiet_threads import wait_quietly
 
 _USAGE = f"""\
@@ -31,6 +32,13 @@ cgcd {cgcd.__version__} - continual category discovery
 """
 _COMMANDS = ("run", "report", "verify", "tune", "scenario", "features", "data", "doctor")
 """Each is a function of the module of its name in `cgcd.cli`."""
+
+
+def console() -> int:
+    """`main` as a process of its own, which ends without delay."""
+    ending = QuickExit()
+    ending.code = main()
+    return ending.code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,4 +79,4 @@ def _complain(sentence: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console())
