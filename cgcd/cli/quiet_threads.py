@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import sys
 
-_POLICY = "OMP_WAIT_POLICY"
+QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}
+"""OpenMP's threads sleep while they wait; those of GNU's spin for some microseconds first."""
 
 
 def wait_quietly() -> bool:
-    """Tell OpenMP, before torch loads it, that threads sleep while they wait.
+    """Tell OpenMP, before torch loads it, that threads which wait for long sleep.
 
-    By default they spin. Where other programs want the cores too, the spinning thread holds the one
-    that its partner needs, and two threads are slower than one. What OMP_WAIT_POLICY or
-    GOMP_SPINCOUNT in the environment say is left as it is.
+    By default they spin for milliseconds. Where other programs want the cores too, the spinning
+    thread holds the one that its partner needs, and two threads are slower than one. Never to spin
+    is as bad on an idle machine, for to wake up a thread takes longer than most waits last. Where
+    the environment says anything of it, it is left as it is.
 
     Returns:
         Whether it was told.
     """
-    if "torch" in sys.modules or _POLICY in os.environ or "GOMP_SPINCOUNT" in os.environ:
+    if "torch" in sys.modules or not QUIET.keys().isdisjoint(os.environ):
         return False
-    os.environ[_POLICY] = "passive"
+    os.environ.update(QUIET)
     return True

@@ -16,16 +16,18 @@ from cgcd.cli.quiet_threads import wait_quietly
 ASKED = """
 import os, sys
 from cgcd.cli.quiet_threads import wait_quietly
-print(wait_quietly(), os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules)
+said = wait_quietly()
+told = [os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")]
+print(said, *told, "torch" in sys.modules)
 """
 
 
 @pytest.mark.parametrize(
     ("given", "printed"),
     [
-        ({}, "True passive False"),
-        ({"OMP_WAIT_POLICY": "active"}, "False active False"),
-        ({"GOMP_SPINCOUNT": "5"}, "False None False"),
+        ({}, "True passive 20000 False"),
+        ({"OMP_WAIT_POLICY": "active"}, "False active None False"),
+        ({"GOMP_SPINCOUNT": "5"}, "False None 5 False"),
     ],
 )
 def test_it_is_told_before_torch_and_what_the_environment_says_stays(
