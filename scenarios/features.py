@@ -148,9 +148,9 @@ class NoisyViews:
     def drawn(
         self,
         copies: np.ndarray,
-        sample_ids: Sequence[int],
+        sample_ids: Sequence[int] | np.ndarray,
         draw: Draw,
-        repeats: Sequence[int] | None = None,
+        repeats: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Add the noise of many samples in place, bit for bit that of each.
 
@@ -210,7 +210,10 @@ def vector_views(
 
 
 def _gaussian(
-    draw: Draw, sample_ids: Sequence[int], repeats: Sequence[int] | None, count: int
+    draw: Draw,
+    sample_ids: Sequence[int] | np.ndarray,
+    repeats: Sequence[int] | np.ndarray | None,
+    count: int,
 ) -> np.ndarray:
     """Standard normal numbers (B, V, count), each a function of draw, sample and view alone.
 

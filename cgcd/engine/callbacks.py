@@ -87,10 +87,13 @@ class _EvaluatorCall:
 
 
 def _listens(plugin: Any, event: str) -> bool:
+    """Whether a plugin does something there; one may say in `silent_at` where it now does not."""
     if type(plugin) is EvaluationPlugin:  # hands every event on to its metrics and loggers
         return any(_listens(part, event) for part in (*plugin.metrics, *plugin.loggers))
     if type(plugin) is PeriodicEval and event == "after_training_iteration":
         return plugin.peval_mode == "iteration"
+    if event in getattr(plugin, "silent_at", ()):
+        return False
     if event in getattr(plugin, "__dict__", {}):
         return True
     for kind in type(plugin).__mro__:

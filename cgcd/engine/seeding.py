@@ -72,7 +72,10 @@ def uniforms(draw: Draw, sample_id: int, view: int, count: int) -> np.ndarray:
 
 
 def batch_uniforms(
-    draw: Draw, sample_ids: Sequence[int], count: int, repeats: Sequence[int] | None = None
+    draw: Draw,
+    sample_ids: Sequence[int] | np.ndarray,
+    count: int,
+    repeats: Sequence[int] | np.ndarray | None = None,
 ) -> np.ndarray:
     """The same numbers for many samples, (B, V, count): what augmenting a whole batch needs.
 

@@ -39,9 +39,9 @@ class RandomVectorBatches(VectorBatches, Protocol):
     def drawn(
         self,
         copies: np.ndarray,
-        sample_ids: Sequence[int],
+        sample_ids: Sequence[int] | np.ndarray,
         draw: Draw,
-        repeats: Sequence[int] | None = None,
+        repeats: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """The random views of prepared vectors that are there V times, (B, V, D); in place."""
         ...
@@ -92,22 +92,25 @@ class TrainingTensors:
     def __iter__(self) -> Iterator[list[Tensor]]:
         source, num_views = self.source, self.batches.draw.num_views
         draw = replace(self.batches.draw, epoch=self.batches.epoch)
-        for rows, repeats in self.batches.arrays():
-            places = torch.from_numpy(rows)
-            ids = self.ids[places]
-            views = self._copies(rows, places, num_views)
-            source.view.drawn(views.numpy(), ids.tolist(), draw, repeats.tolist())  # type: ignore[attr-defined]
-            yield [views, source.labels[places], ids, source.tasks[places]]
+        batches = list(self.batches.arrays())
+        if not batches:
+            return
+        sizes = [len(rows) for rows, _ in batches]
+        order = torch.from_numpy(np.concatenate([rows for rows, _ in batches]))
+        copies = order.repeat_interleave(num_views).split([num_views * size for size in sizes])
+        known = (part[order].split(sizes) for part in (source.labels, self.ids, source.tasks))
+        for (rows, repeats), places, labels, ids, tasks in zip(
+            batches, copies, *known, strict=True
+        ):
+            views = self._gathered(rows, places, num_views).view(len(rows), num_views, -1)
+            source.view.drawn(views.numpy(), ids.numpy(), draw, repeats)  # type: ignore[attr-defined]
+            yield [views, labels, ids, tasks]
 
-    def _copies(self, rows: np.ndarray, places: Tensor, num_views: int) -> Tensor:
-        """Prepared vectors V times, (B, V, D), in memory of their own."""
+    def _gathered(self, rows: np.ndarray, places: Tensor, num_views: int) -> Tensor:
+        """Prepared vectors of rows (B,) in memory of their own, each V times as `places` says."""
         if self._prepared is None:
-            some = torch.from_numpy(
-                self.source.view.prepared(self.source.source[self.source.rows[rows]])
-            )
-            return some.unsqueeze(1).repeat(1, num_views, 1)
-        flat = self._prepared.index_select(0, places.repeat_interleave(num_views))
-        return flat.view(len(rows), num_views, -1)
+            return self.source.prepared(rows).repeat_interleave(num_views, 0)
+        return self._prepared.index_select(0, places)
 
 
 class PassTensors:

@@ -28,6 +28,7 @@ class ConsoleProgress(BaseLogger):
         self._console = Console(force_terminal=shown or None, highlight=False, soft_wrap=True)
         self._started = False
         self._bar: Progress | None = None
+        self.silent_at = () if shown else ("after_training_iteration",)
         if shown:
             self._bar = Progress(
                 TextColumn("{task.description}"),

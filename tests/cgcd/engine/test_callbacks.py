@@ -36,6 +36,8 @@ def test_only_who_does_something_is_called(event: str) -> None:
     silent, loud = plugin(), plugin(event)
     assert listeners([silent, loud, PeriodicEval(1)], event) == [getattr(loud, event)]
     assert listeners([plugin("after_training_epoch")], event) == []
+    loud.silent_at = (event,)
+    assert listeners([loud], event) == []
 
 
 def test_the_evaluator_listens_for_its_metrics_and_loggers() -> None:

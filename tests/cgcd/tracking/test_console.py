@@ -17,6 +17,7 @@ def test_without_a_terminal_there_are_rows_only(capsys: pytest.CaptureFixture) -
     progress = ConsoleProgress(60, terminal=False)
     progress.before_training(STRATEGY, [])
     progress.after_training_iteration(STRATEGY, [])
+    assert "after_training_iteration" in progress.silent_at
     progress.row(ROW)
     progress.row({**ROW, "stage": 1})
     progress.close()
@@ -28,6 +29,7 @@ def test_on_a_terminal_the_bar_waits_for_the_training_and_counts_what_was_done(
     capsys: pytest.CaptureFixture,
 ) -> None:
     progress = ConsoleProgress(terminal=True)
+    assert not progress.silent_at
     progress.before_eval(STRATEGY, [])
     assert not capsys.readouterr().out  # a run that cannot be built must not leave a bar
     progress.total_steps = 60
