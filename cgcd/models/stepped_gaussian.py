@@ -11,6 +11,7 @@ from torch import Tensor
 from cgcd.models.block_inverse import block_inverse
 from cgcd.models.gaussian import FittedClasses, GaussianHead
 from cgcd.models.shrinkage import jittered_cholesky, log_determinant
+from cgcd.vocabulary import InputError
 
 BATCH_SIZE = 128
 AT_ONCE = 4
@@ -187,7 +188,7 @@ def gradients(
         with_absent: classes without a row are looked at too; else only those that have one are.
 
     Raises:
-        ValueError: if a covariance is not positive definite.
+        InputError: if a covariance is not positive definite.
     """
     new = (torch.empty_like(means), torch.empty_like(covariances)) if out is None else out
     of_means, of_covariances = new[0].zero_(), new[1].zero_()
@@ -215,9 +216,10 @@ def gradients(
 def _checked(volumes: Tensor) -> Tensor:
     bad = int(volumes.isnan().sum())
     if bad:
-        raise ValueError(
-            f"{bad} of {len(volumes)} covariances are no longer positive definite after a step; "
-            "lower learning_rate or num_components"
+        raise InputError(
+            f"{bad} of {len(volumes)} covariances are no longer positive definite after a step, as "
+            "happens where classes have few samples; lower strategy.learning_rate or "
+            "strategy.num_components, or set strategy.fit=closed"
         )
     return volumes
 

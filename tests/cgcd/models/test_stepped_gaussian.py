@@ -11,6 +11,7 @@ import torch
 from cgcd.models import GaussianHead, SteppedGaussianHead
 from cgcd.models.shrinkage import log_determinant
 from cgcd.models.stepped_gaussian import Stop, gradients, rate
+from cgcd.vocabulary import InputError
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_the_stand_in_gives_new_classes_the_volume_of_the_known(data):
 
 
 def test_too_large_a_step_is_said(data):
-    with pytest.raises(ValueError, match="no longer positive definite after a step; lower"):
+    with pytest.raises(InputError, match=r"no longer positive definite after a step, .*; lower"):
         fitted(data, learning_rate=20.0)
 
 
