@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
@@ -74,6 +75,7 @@ class Turns(SupervisedPlugin):
 
     Attributes:
         framework, loop: seconds a step, one an epoch; see `clock`.
+        framework_elapsed, loop_elapsed: the same by the clock on the wall, for an idle machine.
         bare: the bare loop.
     """
 
@@ -87,44 +89,61 @@ class Turns(SupervisedPlugin):
     ) -> None:
         super().__init__()
         self.build, self.stage, self.warm, self.by_step = bare, stage, warm, by_step
-        self._seconds: list[tuple[float, float]] = []
+        self._seconds: list[tuple[np.ndarray, np.ndarray]] = []
         self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] | None = None
         self.bare: BareLoop
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self._steps = strategy.clock.train_iterations
-        self._loop_seconds = 0.0
+        self._loop_seconds = np.zeros(2)
         if self.by_step and self._seconds:
             self._batches = iter(self.bare.batches())
-        self._started = clock(strategy.device)
+        self._started = _clocks(strategy.device)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         if self._batches is None:
             return
-        started = clock(strategy.device)
+        started = _clocks(strategy.device)
         self.bare.step(*next(self._batches))
-        self._loop_seconds += clock(strategy.device) - started
+        self._loop_seconds += _clocks(strategy.device) - started
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         if strategy.stage_index != self.stage:
             return
-        ours = clock(strategy.device) - self._started - self._loop_seconds
+        ours = _clocks(strategy.device) - self._started - self._loop_seconds
         steps = strategy.clock.train_iterations - self._steps
         if not self._seconds:
             self.bare = self.build(strategy)
         if self._batches is None:
-            started = clock(strategy.device)
+            started = _clocks(strategy.device)
             self.bare.epoch()
-            self._loop_seconds = clock(strategy.device) - started
+            self._loop_seconds = _clocks(strategy.device) - started
         self._seconds.append((ours / steps, self._loop_seconds / steps))
 
     @property
     def framework(self) -> list[float]:
-        return [ours for ours, _ in self._seconds[self.warm :]]
+        return self._column(0, 0)
 
     @property
     def loop(self) -> list[float]:
-        return [bare for _, bare in self._seconds[self.warm :]]
+        return self._column(1, 0)
+
+    @property
+    def framework_elapsed(self) -> list[float]:
+        return self._column(0, 1)
+
+    @property
+    def loop_elapsed(self) -> list[float]:
+        return self._column(1, 1)
+
+    def _column(self, side: int, which: int) -> list[float]:
+        """Seconds of the strategy (0) or the loop (1) by one of `_clocks`."""
+        return [float(epoch[side][which]) for epoch in self._seconds[self.warm :]]
+
+
+def _clocks(device: torch.device) -> np.ndarray:
+    """`clock` and the one on the wall, (2,)."""
+    return np.array([clock(device), time.perf_counter()])
 
 
 def clock(device: torch.device) -> float:

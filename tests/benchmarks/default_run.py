@@ -31,6 +31,7 @@ from _timing import Row, hand_over
 from cgcd.cli.configs import compose_run
 from cgcd.cli.freed_memory import keep_freed_memory
 from cgcd.cli.parts import Parts
+from cgcd.cli.quiet_threads import QUIET
 from cgcd.models.cut import Tail, Trunk
 
 MOST_SECONDS, MOST_OUTSIDE = 60, 15
@@ -127,7 +128,7 @@ def main() -> None:
     rounds = 1 if given.quick else given.rounds
     commands = [of_command(overrides) for _ in range(rounds)]
     watched = [str(Path(__file__).resolve()), "--watched", *overrides]
-    shares = [float(started(watched, OMP_WAIT_POLICY="passive").split()[-1]) for _ in range(rounds)]
+    shares = [float(started(watched, **QUIET).split()[-1]) for _ in range(rounds)]
     clock, processor, memory = map(list, zip(*commands, strict=True))
     for row in (
         Row(f"{name}, clock", clock, "s", bar=None if overrides else MOST_SECONDS),

@@ -102,9 +102,11 @@ def main(fixtures: str, pixels: str = "224", photos: str = "2000") -> None:
                     f"processor {cpu:.2f} s ({cpu / used:.1%})",
                     flush=True,
                 )
+                name = f"extraction of {len(found.rows):,} photos, {pixels} px"
+                share = [100 * p.backbone / p.total]
+                hand_over(Row(f"{name}, backbone", share, "%", bar=90, at_least=True))
                 sides = f"{used:.4g} s", f"{cpu:.4g} s", "bare loop of the backbone"
-                name = f"extraction of {len(found.rows):,} photos, {pixels} px, share of the loop"
-                hand_over(Row(name, [100 * cpu / used], "%", *sides))
+                hand_over(Row(f"{name}, processor", [100 * cpu / used], "%", *sides))
     finally:
         shutil.rmtree(place)
 
