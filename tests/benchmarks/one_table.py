@@ -6,7 +6,8 @@
 `--cifar100` takes embeddings with their split, `--omniglot` what `omniglot_embeddings.py` writes,
 `--photos` and `--weights` the images as .npz and MobileNetV2's file. Each cell is a run of
 `cgcd run` in a process of its own, in a folder under ROOT/runs; one that was run with the same
-arguments is read and not run again, so the table can be made in pieces: `--only 'cifar100/*/0'`.
+arguments is read and not run again, so the table can be made in pieces, and by several processes:
+`--only 'cifar100/*/0'`.
 First it prints how long what is left may take, by data set; last the tables as Markdown of all
 cells that are there. `--show` runs nothing.
 
@@ -58,7 +59,8 @@ def measured(cell: Cell, root: Path) -> Row | None:
 def run(cell: Cell, root: Path) -> None:
     """Run a cell in a process of its own, from its beginning, and store what that cost."""
     command = [sys.executable, "-m", "cgcd", "run", *cell.arguments, f"runs_root={root / 'runs'}"]
-    log = root / "last.log"
+    log = root / "logs" / f"{_cell_file(cell, root).stem}.log"
+    log.parent.mkdir(exist_ok=True)
     with log.open("w") as out:
         process = subprocess.Popen([*command, "overwrite=true"], stdout=out, stderr=out)
         _, status, used = os.wait4(process.pid, 0)
