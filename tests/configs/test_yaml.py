@@ -38,7 +38,8 @@ ONLINE = [name for name in EXPERIMENTS if name.startswith(("phe_", "smile_"))]
 FROZEN = [
     name for name in EXPERIMENTS if name.startswith(("nmc_", "gaussian_", "analytic_", "vb_cgcd_"))
 ]
-SINGLE_STAGE = [name for name in EXPERIMENTS if name not in HAPPY + ONLINE + FROZEN]
+MEMORIES = [name for name in EXPERIMENTS if name.startswith("prototype_memory_")]
+SINGLE_STAGE = [name for name in EXPERIMENTS if name not in HAPPY + ONLINE + FROZEN + MEMORIES]
 PUBLISHED = ["cifar100", "imagenet100", "tiny_imagenet", "cub", "cars", "aircraft"]
 
 
@@ -180,6 +181,14 @@ def test_a_closed_form_experiment_is_on_happys_stages(name: str) -> None:
     config, happy = composed(f"experiment={name}"), composed("experiment=happy_cifar100")
     assert config.scenario == happy.scenario and config.model == happy.model
     assert config.strategy.base == happy.strategy.base and config.strategy.warm_up is None
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_prototype_memory_is_on_the_stream_of_phe(name: str) -> None:
+    data = name.removeprefix("prototype_memory_")
+    config, phe = composed(f"experiment={name}"), composed(f"experiment=phe_{data}")
+    assert config.scenario == phe.scenario and config.model == phe.model
+    assert config.strategy.warm_up is None and not config.strategy.tune_base
 
 
 @pytest.mark.parametrize("name", SINGLE_STAGE)
