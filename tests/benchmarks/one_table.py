@@ -2,14 +2,16 @@
 
     python tests/benchmarks/one_table.py ROOT [--cifar100 FILE] [--omniglot FILE]
         [--photos FILE --weights FILE] [--only DATASET/STRATEGY/SEED ...] [--quick] [--show]
+        [--keep] [--html]
 
 `--cifar100` takes embeddings with their split, `--omniglot` what `omniglot_embeddings.py` writes,
 `--photos` and `--weights` the images as .npz and MobileNetV2's file. Each cell is a run of
 `cgcd run` in a process of its own, in a folder under ROOT/runs; one that was run with the same
 arguments is read and not run again, so the table can be made in pieces, and by several processes:
-`--only 'cifar100/*/0'`.
-First it prints how long what is left may take, by data set; last the tables as Markdown of all
-cells that are there. `--show` runs nothing.
+`--only 'cifar100/*/0'`. First it prints how long what is left may take, by data set; last the
+tables as Markdown, or with `--html` one line each, of all cells that are there. `--show` runs
+nothing. `--keep` stores what the tables need in one_table.json beside this file, whose cells are
+shown like those of ROOT but run again where ROOT lacks them and they are asked for.
 
 Class counts are given, or estimated in the rows that say so. Numbers in percent; in stages All /
 Known / Novel under one matching, means and deviations over the seeds; seconds are those of the
@@ -24,8 +26,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,19 @@ CAPTION = (
     "seed, at most 5 epochs a stage."
 )
 GROUPS = ("all", "known", "novel")
+KEPT = Path(__file__).with_name("one_table.json")
+NEEDED = {
+    *(f"accuracy/{group}" for group in GROUPS),
+    *(f"strict/{group}" for group in GROUPS),
+    *(f"floor/{name}_{group}" for name in ("nearest_mean", "kmeans") for group in GROUPS),
+    *("forgetting/m_f", "forgetting/m_d", "stage/count_error", "bound/closed_set_all"),
+    *("pruned/all", "identity/known", "stream/created", "stream/true_novel"),
+    *("bound/closed_set_strict_all", "floor/leader_strict_all"),
+}
+"""Of a stage's results."""
 Row = dict[str, Any]
+Table = tuple[list[str], list[list[str]]]
+"""Head and rows."""
 
 
 def measured(cell: Cell, root: Path) -> Row | None:
@@ -52,8 +67,32 @@ def measured(cell: Cell, root: Path) -> Row | None:
         return None
     kept = json.loads(path.read_text())
     results = stored_results(root / "runs" / kept["folder"])
-    fits = results is not None and kept["arguments"] == list(cell.arguments)
-    return {**results, **kept} if fits else None
+    if results is None or kept["arguments"] != list(cell.arguments):
+        return None
+    stages = [{k: v for k, v in stage.items() if k in NEEDED} for stage in results["stages"]]
+    costs = {name: round(kept[name], 1) for name in ("processor_seconds", "peak_mib")}
+    return {
+        "arguments": _portable(cell),
+        "commit": str(results["commit"]),
+        **costs,
+        "stages": stages,
+    }
+
+
+def stored() -> dict[str, Row]:
+    """By name, the rows that `--keep` left."""
+    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
+
+
+def keep(found: dict[Cell, Row]) -> None:
+    rows = {cell.name: row for cell, row in found.items()}
+    lines = [f"{json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows)]
+    KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _portable(cell: Cell) -> list[str]:
+    """Arguments without the folders of this machine."""
+    return [re.sub(r"=/\S*/", "=", argument) for argument in cell.arguments]
 
 
 def run(cell: Cell, root: Path) -> None:
@@ -130,13 +169,13 @@ def costs(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def staged_table(dataset: str, rows: dict[str, list[Row]]) -> list[str]:
+def staged_table(rows: dict[str, list[Row]]) -> Table:
     """One row a strategy, and floors and bound of the features as they come."""
     num_stages = max(len(row["stages"]) for group in rows.values() for row in group)
     head = ["strategy", "seeds", "mean All / Known / Novel"]
     head += [f"stage {t}" for t in range(1, num_stages)]
     head += ["M_f", "M_d", "count error", "bound All", "s", "MiB"]
-    lines = [f"**{dataset}**", "", *_header(head)]
+    lines = []
     for name, runs in rows.items():
         last = [run["stages"][-1] for run in runs]
         cells = [
@@ -150,7 +189,7 @@ def staged_table(dataset: str, rows: dict[str, list[Row]]) -> list[str]:
             spread([over_stages(run, "bound/closed_set_all") for run in runs]),
             *costs(runs),
         ]
-        lines.append(_line(cells))
+        lines.append(cells)
     if "nmc" in rows:
         for name in ("nearest_mean", "kmeans"):
             cells = [
@@ -158,15 +197,15 @@ def staged_table(dataset: str, rows: dict[str, list[Row]]) -> list[str]:
                 str(len(rows["nmc"])),
                 in_groups(rows["nmc"], f"floor/{name}_"),
             ]
-            lines.append(_line([*cells, *[""] * (len(head) - len(cells))]))
-    return lines
+            lines.append([*cells, *[""] * (len(head) - len(cells))])
+    return head, lines
 
 
-def stream_table(dataset: str, rows: dict[str, list[Row]]) -> list[str]:
+def stream_table(rows: dict[str, list[Row]]) -> Table:
     """One row a method, beside the bound and the untrained leader of the same runs."""
     head = ["method", "seeds", "strict All / Known / Novel", "pruned All", "known named"]
     head += ["created", "bound All", "leader All", "s", "MiB"]
-    lines = [f"**{dataset}**", "", *_header(head)]
+    lines = []
     for name, runs in rows.items():
         ends = [run["stages"][-1] for run in runs]
 
@@ -174,39 +213,46 @@ def stream_table(dataset: str, rows: dict[str, list[Row]]) -> list[str]:
             return spread([end.get(key) for end in last], scale)
 
         lines.append(
-            _line(
-                [
-                    name,
-                    str(len(runs)),
-                    " / ".join(column(f"strict/{group}") for group in GROUPS),
-                    column("pruned/all"),
-                    column("identity/known"),
-                    f"{column('stream/created', 1)} of {column('stream/true_novel', 1)}",
-                    column("bound/closed_set_strict_all"),
-                    column("floor/leader_strict_all"),
-                    *costs(runs),
-                ]
-            )
+            [
+                name,
+                str(len(runs)),
+                " / ".join(column(f"strict/{group}") for group in GROUPS),
+                column("pruned/all"),
+                column("identity/known"),
+                f"{column('stream/created', 1)} of {column('stream/true_novel', 1)}",
+                column("bound/closed_set_strict_all"),
+                column("floor/leader_strict_all"),
+                *costs(runs),
+            ]
         )
-    return lines
+    return head, lines
 
 
-def _header(names: Sequence[str]) -> list[str]:
-    return [_line(names), "|" + " --- |" * len(names)]
+def as_markdown(title: str, table: Table) -> str:
+    head, rows = table
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(["", f"**{title}**", "", *("| " + " | ".join(row) + " |" for row in lines)])
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def as_html(title: str, table: Table) -> str:
+    """A table that is opened by a click, in one line."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    head, rows = table
+    body = line(head, "th") + "".join(line(row, "td") for row in rows)
+    return f"<details><summary>{escape(title)}</summary><table>{body}</table></details>"
 
 
-def print_tables(found: dict[Cell, Row]) -> None:
+def print_tables(found: dict[Cell, Row], write: Callable[[str, Table], str]) -> None:
     by_dataset: dict[str, dict[str, list[Row]]] = {}
     for cell, row in found.items():
         by_dataset.setdefault(cell.dataset, {}).setdefault(cell.strategy, []).append(row)
     for dataset, rows in by_dataset.items():
         table = stream_table if dataset.endswith("_stream") else staged_table
-        print("\n".join(["", *table(dataset, rows)]))
-    commits = sorted({str(row.get("commit"))[:7] for row in found.values()})
+        print(write(dataset, table(rows)))
+    commits = sorted({row["commit"][:7] for row in found.values()})
     print(f"\n{CAPTION} Commit {', '.join(commits)}.")
 
 
@@ -216,8 +262,8 @@ def main() -> None:
     for name in ("cifar100", "omniglot", "photos", "weights"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--only", nargs="*", default=["*"])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--show", action="store_true")
+    for name in ("quick", "show", "keep", "html"):
+        parser.add_argument(f"--{name}", action="store_true")
     asked = parser.parse_args()
     root = asked.root.resolve()
     root.mkdir(parents=True, exist_ok=True)
@@ -241,8 +287,16 @@ def main() -> None:
         row = measured(cell, root)
         if row is not None:
             found[cell] = row
+    before = stored()
+    for cell in cells:
+        row = before.get(cell.name)
+        if cell not in found and row is not None and row["arguments"] == _portable(cell):
+            found[cell] = row
+    found = {cell: found[cell] for cell in cells if cell in found}
+    if asked.keep:
+        keep(found)
     if found:
-        print_tables({cell: found[cell] for cell in cells if cell in found})
+        print_tables(found, as_html if asked.html else as_markdown)
 
 
 if __name__ == "__main__":
