@@ -2,7 +2,7 @@
 
     python tests/benchmarks/one_table.py ROOT [--cifar100 FILE] [--omniglot FILE]
         [--photos FILE --weights FILE] [--only DATASET/STRATEGY/SEED ...] [--quick] [--show]
-        [--keep] [--html]
+        [--missing] [--keep] [--html]
 
 `--cifar100` takes embeddings with their split, `--omniglot` what `omniglot_embeddings.py` writes,
 `--photos` and `--weights` the images as .npz and MobileNetV2's file. Each cell is a run of
@@ -11,7 +11,7 @@ arguments is read and not run again, so the table can be made in pieces, and by 
 `--only 'cifar100/*/0'`. First it prints how long what is left may take, by data set; last the
 tables as Markdown, or with `--html` one line each, of all cells that are there. `--show` runs
 nothing. `--keep` stores what the tables need in one_table.json beside this file, whose cells are
-shown like those of ROOT but run again where ROOT lacks them and they are asked for.
+shown like those of ROOT but run again where ROOT lacks them; `--missing` leaves those out.
 
 Class counts are given, or estimated in the rows that say so. Numbers in percent; in stages All /
 Known / Novel under one matching, means and deviations over the seeds; seconds are those of the
@@ -26,7 +26,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from html import escape
 from pathlib import Path
@@ -79,9 +79,11 @@ def measured(cell: Cell, root: Path) -> Row | None:
     }
 
 
-def stored() -> dict[str, Row]:
-    """By name, the rows that `--keep` left."""
-    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
+def stored(cells: Iterable[Cell]) -> dict[Cell, Row]:
+    """Rows that `--keep` left, of cells that had the same arguments."""
+    rows: dict[str, Row] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    found = {cell: rows[cell.name] for cell in cells if cell.name in rows}
+    return {cell: row for cell, row in found.items() if row["arguments"] == _portable(cell)}
 
 
 def keep(found: dict[Cell, Row]) -> None:
@@ -262,7 +264,7 @@ def main() -> None:
     for name in ("cifar100", "omniglot", "photos", "weights"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--only", nargs="*", default=["*"])
-    for name in ("quick", "show", "keep", "html"):
+    for name in ("quick", "show", "missing", "keep", "html"):
         parser.add_argument(f"--{name}", action="store_true")
     asked = parser.parse_args()
     root = asked.root.resolve()
@@ -274,7 +276,12 @@ def main() -> None:
     cells = all_cells(files, asked.quick)
     chosen = [cell for cell in cells if any(fnmatch(cell.name, one) for one in asked.only)]
     found = {cell: row for cell in cells if (row := measured(cell, root)) is not None}
-    missing = [cell for cell in chosen if cell not in found]
+    done = set(found)
+    for cell, row in stored(cells).items():
+        found.setdefault(cell, row)
+    if asked.missing:
+        done = set(found)
+    missing = [cell for cell in chosen if cell not in done]
     left = time_left(missing, found)
     parts = ", ".join(f"{dataset} {seconds / 60:.0f}" for dataset, seconds in left.items())
     print(
@@ -286,11 +293,6 @@ def main() -> None:
         run(cell, root)
         row = measured(cell, root)
         if row is not None:
-            found[cell] = row
-    before = stored()
-    for cell in cells:
-        row = before.get(cell.name)
-        if cell not in found and row is not None and row["arguments"] == _portable(cell):
             found[cell] = row
     found = {cell: found[cell] for cell in cells if cell in found}
     if asked.keep:
