@@ -8,13 +8,16 @@ from torch.amp import GradScaler
 
 from cgcd.engine.compiling import check_compiler
 from cgcd.models import Backbone
+from cgcd.models.whole_map import see_whole_maps
 from cgcd.vocabulary import InputError
 
 _CHANNELS_LAST = ("cuda", "cpu")  # where that is the quicker layout
 
 
 def prepare_backbone(backbone: Backbone, device: torch.device) -> None:
-    """Refuse what the device cannot do, and lay convolutions out channels last.
+    """Refuse what the device cannot do, and put convolutions into the quicker form there.
+
+    Most devices like them channels last, and a CPU products of matrices for the smallest maps.
 
     Args:
         backbone: with precision and compilation chosen.
@@ -32,6 +35,8 @@ def prepare_backbone(backbone: Backbone, device: torch.device) -> None:
         check_compiler(device)
     if device.type in _CHANNELS_LAST and _is_convolutional(backbone):
         backbone.to(memory_format=torch.channels_last)
+        if device.type == "cpu":
+            see_whole_maps(backbone)
 
 
 def gradient_scaler(backbone: Backbone, device: torch.device) -> GradScaler:
