@@ -81,15 +81,20 @@ def measured(cell: Cell, root: Path) -> Row | None:
 
 def stored(cells: Iterable[Cell]) -> dict[Cell, Row]:
     """Rows that `--keep` left, of cells that had the same arguments."""
-    rows: dict[str, Row] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    rows = _kept_rows()
     found = {cell: rows[cell.name] for cell in cells if cell.name in rows}
     return {cell: row for cell, row in found.items() if row["arguments"] == _portable(cell)}
 
 
 def keep(found: dict[Cell, Row]) -> None:
-    rows = {cell.name: row for cell, row in found.items()}
+    """Store rows; those of other data sets stay."""
+    rows = _kept_rows() | {cell.name: row for cell, row in found.items()}
     lines = [f"{json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows)]
     KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _kept_rows() -> dict[str, Row]:
+    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
 
 
 def _portable(cell: Cell) -> list[str]:
