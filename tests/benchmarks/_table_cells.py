@@ -24,6 +24,9 @@ STAGED: Mapping[str, tuple[str, ...]] = {
     "vb_cgcd_closed": ("strategy=vb_cgcd", "strategy.fit=closed"),
 }
 FROZEN = ("nmc", "gaussian", "analytic", "vb_cgcd", "vb_cgcd_closed")
+AS_THEY_COME = ("model=identity", "strategy.tune_base=false")
+LEARNED_MAP = ("model=adapter", "strategy.base.epochs=10", "strategy.continual.epochs=10")
+"""What the strategies see of embeddings: those of `FROZEN`, and the others."""
 STREAMS = ("phe", "smile", "prototype_memory")
 PHOTOS = ("happy", "gaussian")
 HALVES = {"cifar100": 50, "omniglot": 100}
@@ -111,15 +114,14 @@ def _rows(files: Mapping[str, Path]) -> Iterator[tuple[str, str, tuple[str, ...]
 def _staged(dataset: str, strategy: str, files: Mapping[str, Path]) -> tuple[str, ...]:
     if dataset == "digits":
         return ("scenario=digits",)
-    frozen = ("model=identity", "strategy.tune_base=false")
-    learned = ["model=adapter", "strategy.base.epochs=10", "strategy.continual.epochs=10"]
+    learned = list(LEARNED_MAP)
     if dataset == "omniglot" and strategy.startswith("happy"):  # see configs/recipe/features-happy
         learned.append("strategy.continual.optimizer.lr=0.3")
     return (
         "scenario=features",  # the first half of the classes, then five equal shares of the others
         f"data_root={files[dataset]}",
         *(("scenario.protocol.samples_per_known=3",) if dataset == "omniglot" else ()),
-        *(frozen if strategy in FROZEN else learned),
+        *(AS_THEY_COME if strategy in FROZEN else learned),
     )
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _table_cells import AS_THEY_COME, FROZEN, LEARNED_MAP, STAGED
 from _timing import Row, hand_over
 
 from cgcd.cli.configs import compose_run
@@ -40,16 +41,8 @@ CALLBACKS = (
 )
 CLASSES, WIDTH, TRAINED, TESTED = 100, 768, 500, 100
 MOST_SECONDS = 60
-FROZEN = ("model=identity", "strategy.tune_base=false")
-TRAINED_MAP = ("model=adapter", "strategy.base.epochs=10", "strategy.continual.epochs=10")
-RUNS = {
-    "nmc": ("strategy=nmc", *FROZEN),
-    "gaussian": ("strategy=gaussian", *FROZEN),
-    "analytic": ("strategy=analytic", *FROZEN),
-    "vb_cgcd_closed": ("strategy=vb_cgcd", "strategy.fit=closed", *FROZEN),
-    "vb_cgcd": ("strategy=vb_cgcd", *FROZEN),
-    "happy": ("strategy=happy", *TRAINED_MAP),
-}
+RUNS = {name: (*STAGED[name], *AS_THEY_COME) for name in FROZEN}
+RUNS["happy"] = (*STAGED["happy"], *LEARNED_MAP)
 
 
 def write(target: Path) -> None:
@@ -146,7 +139,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=RUNS, metavar="NAME")
     parser.add_argument("--embeddings", type=Path)
     given = parser.parse_args()
-    names = given.names or [name for name, run in RUNS.items() if run[-2:] == FROZEN]
+    names = given.names or FROZEN
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         drawn = folder / "drawn.npz"

@@ -280,12 +280,9 @@ def main() -> None:
         files["omniglot"] = written_omniglot(files["omniglot"], root)
     cells = all_cells(files, asked.quick)
     chosen = [cell for cell in cells if any(fnmatch(cell.name, one) for one in asked.only)]
-    found = {cell: row for cell in cells if (row := measured(cell, root)) is not None}
-    done = set(found)
-    for cell, row in stored(cells).items():
-        found.setdefault(cell, row)
-    if asked.missing:
-        done = set(found)
+    fresh = {cell: row for cell in cells if (row := measured(cell, root)) is not None}
+    found = stored(cells) | fresh
+    done = found if asked.missing else fresh
     missing = [cell for cell in chosen if cell not in done]
     left = time_left(missing, found)
     parts = ", ".join(f"{dataset} {seconds / 60:.0f}" for dataset, seconds in left.items())
