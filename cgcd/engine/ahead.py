@@ -30,7 +30,7 @@ def ahead(
     """
     main_threads = torch.get_num_threads()
     begun = threading.Barrier(threads + 1)
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(threads, initializer=_compute_alone)
     try:
         for _ in range(threads):
             pool.submit(begun.wait)
@@ -45,3 +45,14 @@ def ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _compute_alone() -> None:
+    """One thread for what this thread computes.
+
+    A thread takes the number that was set last anywhere when it first asks for one. Would it not
+    ask before it sets its own, it had a team of its own, and OpenMP, seeing more threads than
+    cores, would put those of the main thread to sleep at each of its steps.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)

@@ -41,3 +41,17 @@ def test_an_error_arrives_and_no_thread_stays() -> None:
     next(broken_off)
     broken_off.close()
     assert threading.active_count() == before
+
+
+def test_each_thread_computes_alone_and_the_caller_as_before() -> None:
+    torch.set_num_threads(2)
+    try:
+
+        def threads(_: int) -> int:
+            (torch.ones(2**16) + 1).sum()  # the first that is shared among threads
+            return torch.get_num_threads()
+
+        assert list(ahead(threads, range(4), 2, 2)) == [1] * 4
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
