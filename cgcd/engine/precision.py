@@ -8,7 +8,7 @@ from torch.amp import GradScaler
 
 from cgcd.engine.compiling import check_compiler
 from cgcd.models import Backbone
-from cgcd.models.whole_map import see_whole_maps
+from cgcd.models.small_map import multiply_small_maps
 from cgcd.vocabulary import InputError
 
 _CHANNELS_LAST = ("cuda", "cpu")  # where that is the quicker layout
@@ -36,7 +36,7 @@ def prepare_backbone(backbone: Backbone, device: torch.device) -> None:
     if device.type in _CHANNELS_LAST and _is_convolutional(backbone):
         backbone.to(memory_format=torch.channels_last)
         if device.type == "cpu":
-            see_whole_maps(backbone)
+            multiply_small_maps(backbone)
 
 
 def gradient_scaler(backbone: Backbone, device: torch.device) -> GradScaler:

@@ -36,7 +36,7 @@ from cgcd.vocabulary import UNLABELED, InputError
 
 log = logging.getLogger(__name__)
 
-_VERSION = "whole, channels last"  # of the computation; another one gives other bits
+_VERSION = "small maps, channels last"  # of the computation; another one gives other bits
 _TERMS = ("cross_entropy", "supervised_contrastive", "contrastive")
 
 

@@ -13,7 +13,7 @@ from cgcd.engine.compiling import check_compiler
 from cgcd.engine.optimization import StagedOptimizer
 from cgcd.engine.precision import gradient_scaler, prepare_backbone
 from cgcd.models import GCDModel
-from cgcd.models.whole_map import WholeMapConv2d
+from cgcd.models.small_map import SmallMapConv2d
 from cgcd.vocabulary import InputError
 from strategies.happy import BASE
 
@@ -46,8 +46,8 @@ def test_convolutional_nets_lie_channels_last():
     prepare_backbone(on_cuda.backbone, CUDA)
     prepare_backbone(net.backbone, CPU)
     assert is_channels_last(net) and is_channels_last(on_cuda)
-    assert any(isinstance(module, WholeMapConv2d) for module in net.modules())
-    assert not any(isinstance(module, WholeMapConv2d) for module in on_cuda.modules())
+    assert any(isinstance(module, SmallMapConv2d) for module in net.modules())
+    assert not any(isinstance(module, SmallMapConv2d) for module in on_cuda.modules())
     assert all(torch.equal(tensor, kept[name]) for name, tensor in net.state_dict().items())
     assert net.snapshot().tail.state_dict().keys() == net.backbone.tail.state_dict().keys()
     thin = {"depth": 1, "embed_dim": 24, "num_heads": 2}

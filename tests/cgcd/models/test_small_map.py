@@ -1,4 +1,4 @@
-"""Convolutions that see a whole map at once give what any convolution gives."""
+"""Convolutions that give a small map give what any convolution gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cgcd.models import GCDModel
-from cgcd.models.whole_map import WholeMapConv2d, see_whole_maps
+from cgcd.models.small_map import SmallMapConv2d, multiply_small_maps
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,11 @@ from cgcd.models.whole_map import WholeMapConv2d, see_whole_maps
         ((4, 4), 3, 2, 0),  # a row and a column are not seen
         ((3, 2), (5, 4), (2, 3), (2, 1)),
         ((1, 1), 1, 3, 1),  # sees nothing but padding
-        ((2, 2), 3, 1, 1),  # these slide
-        ((1, 5), 3, 1, 1),
+        ((2, 2), 3, 1, 1),  # from here on there are several positions
+        ((3, 3), 3, 2, 1),
+        ((1, 4), (3, 2), (1, 1), (1, 0)),
+        ((1, 1), 1, 1, 1),  # most of which see nothing but padding
+        ((1, 5), 3, 1, 1),  # these are left to the library
         ((7, 7), 3, 2, 1),
     ],
 )
@@ -33,8 +36,8 @@ def test_results_and_gradients_are_those_of_a_convolution(size, kernel, stride, 
     generator = torch.Generator().manual_seed(0)
     reference = nn.Conv2d(3, 5, kernel, stride, padding, bias=bias).double()
     ours = copy.deepcopy(reference)
-    see_whole_maps(ours)
-    assert type(ours) is WholeMapConv2d
+    multiply_small_maps(ours)
+    assert type(ours) is SmallMapConv2d
     inputs = torch.randn(4, 3, *size, generator=generator, dtype=torch.float64)
     results = []
     for convolution in (reference, ours):
@@ -49,7 +52,7 @@ def test_results_and_gradients_are_those_of_a_convolution(size, kernel, stride, 
 
 def test_a_map_smaller_than_the_kernel_is_refused_like_by_any_convolution():
     convolution = nn.Conv2d(1, 1, 3)
-    see_whole_maps(convolution)
+    multiply_small_maps(convolution)
     with pytest.raises(RuntimeError, match=r"Kernel size can't be greater than actual input size"):
         convolution(torch.zeros(1, 1, 2, 2))
 
@@ -67,8 +70,8 @@ def test_only_plain_dense_convolutions_change():
         Own(4, 4, 1),
     )
     names = list(net.state_dict())
-    see_whole_maps(net)
-    assert [type(module) is WholeMapConv2d for module in net] == [True] + [False] * 5
+    multiply_small_maps(net)
+    assert [type(module) is SmallMapConv2d for module in net] == [True] + [False] * 5
     assert list(net.state_dict()) == names
 
 
@@ -76,5 +79,5 @@ def test_features_of_a_small_input_stay():
     model = GCDModel("resnet10t", input_size=24, projection_hidden=16, projection_dim=8).eval()
     images = torch.randn(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
     expected = model.backbone(images)
-    see_whole_maps(model.backbone)
+    multiply_small_maps(model.backbone)
     torch.testing.assert_close(model.backbone(images), expected, rtol=1e-4, atol=1e-5)
