@@ -7,7 +7,6 @@ a whole batch at once from resized pixels, with the same numbers and to the same
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -22,6 +21,7 @@ from torchvision.transforms import InterpolationMode
 from cgcd.engine.seeding import Draw, batch_uniforms, current_draw, uniforms
 from cgcd.models import InputSpec
 from cgcd.stages import Sample
+from scenarios.affine import inverse_affine, moved
 
 _MOST_KEPT = 2**31  # bytes of resized images that stay in memory
 
@@ -39,6 +39,16 @@ class PixelAugmentation(Protocol):
     """An augmentation that also works on pixels, uint8 (C, H, W), to the same bits."""
 
     def of_pixels(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor: ...
+
+
+@runtime_checkable
+class BatchAugmentation(Protocol):
+    """An augmentation that works on many images of one size at once, to the same bits.
+
+    Pixels are uint8 (M, C, H, W), on the device of the model; draws (M, num_draws).
+    """
+
+    def of_batch(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,19 @@ class RandomCrop:
         left, top = self._corner(width, height, draws, spec.size)
         return pixels[:, top : top + spec.size, left : left + spec.size]
 
+    def of_batch(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
+        """The same of many images at once."""
+        height, width = pixels.shape[2:]
+        if min(height, width) < spec.size:
+            return torch.stack(
+                [self.of_pixels(*one, spec) for one in zip(pixels, draws, strict=True)]
+            )
+        left, top = torch.tensor(
+            [self._corner(width, height, some, spec.size) for some in draws], device=pixels.device
+        ).T
+        squares = pixels.unfold(2, spec.size, 1).unfold(3, spec.size, 1)
+        return squares[torch.arange(len(pixels), device=pixels.device), :, top, left]
+
     @staticmethod
     def _corner(width: int, height: int, draws: np.ndarray, size: int) -> tuple[int, int]:
         return int(draws[0] * (width - size + 1)), int(draws[1] * (height - size + 1))
@@ -77,6 +100,11 @@ class HorizontalFlip:
     def of_pixels(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
         """The same for pixels."""
         return pixels.flip(2) if draws[0] < self.p else pixels
+
+    def of_batch(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
+        """The same for many images at once."""
+        chosen = torch.from_numpy(draws[:, 0] < self.p).to(pixels.device)
+        return torch.where(chosen[:, None, None, None], pixels.flip(3), pixels)
 
 
 @dataclass(frozen=True)
@@ -99,18 +127,25 @@ class RandomAffine:
     num_draws = 5
 
     def __call__(self, image: Image.Image, draws: np.ndarray, spec: InputSpec) -> Image.Image:
-        turn, right, down, shear = 2 * draws[:4] - 1
+        return image_of(self.of_batch(pixels_of(image)[None], draws[None], spec)[0])
+
+    def of_batch(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
+        """The same for many images at once."""
+        maps = [self._map((pixels.shape[3], pixels.shape[2]), some) for some in draws]
+        return moved(pixels, torch.tensor(maps, dtype=torch.float64).to(pixels.device))
+
+    def _map(self, size: tuple[int, int], draws: np.ndarray) -> list[float]:
+        turn, right, down, shear, between = draws.tolist()
         low, high = self.scale
-        shift = [
-            round(right * self.translate * image.width),
-            round(down * self.translate * image.height),
-        ]
-        scale = low + (high - low) * float(draws[4])
-        return image.transform(
-            image.size,
-            Image.Transform.AFFINE,
-            _inverse_affine(image.size, turn * self.degrees, shift, scale, shear * self.shear),
-            Image.Resampling.BILINEAR,
+        return inverse_affine(
+            size,
+            (2 * turn - 1) * self.degrees,
+            [
+                round((2 * share - 1) * self.translate * side)
+                for share, side in zip((right, down), size, strict=True)
+            ],
+            low + (high - low) * between,
+            (2 * shear - 1) * self.shear,
         )
 
 
@@ -165,13 +200,13 @@ class TrainViews:
         """
         numbers = batch_uniforms(draw, sample_ids, self._num_draws, repeats)
         draws = numbers.reshape(-1, self._num_draws)
+        views: Sequence[Tensor] | Tensor
         views = [pixels for pixels in images for _ in range(draw.num_views)]
         used = 0
         for augmentation in self.augmentations:
             some = draws[:, used : used + augmentation.num_draws]
             used += augmentation.num_draws
-            change = _pixel_change(augmentation)
-            views = [change(*pair, self.spec) for pair in zip(views, some, strict=True)]
+            views = _changed(augmentation, views, some, self.spec, device)
         return _normalized_batch(views, self.spec, device).unflatten(0, (len(images), -1))
 
     @property
@@ -238,7 +273,37 @@ def pixels_of(image: Image.Image) -> Tensor:
 
 def image_of(pixels: Tensor) -> Image.Image:
     """The image of pixels, uint8 (C, H, W)."""
-    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def _changed(
+    augmentation: Augmentation,
+    views: Sequence[Tensor] | Tensor,
+    draws: np.ndarray,
+    spec: InputSpec,
+    device: torch.device,
+) -> Sequence[Tensor] | Tensor:
+    """An augmentation of M images, each with its own draws, all at once where that is quicker."""
+    if isinstance(augmentation, BatchAugmentation):
+        pixels = _together(views, isinstance(augmentation, PixelAugmentation), device)
+        if pixels is not None:
+            return augmentation.of_batch(pixels, draws, spec)
+    change = _pixel_change(augmentation)
+    return [change(*pair, spec) for pair in zip(views, draws, strict=True)]
+
+
+def _together(
+    views: Sequence[Tensor] | Tensor, may_be_alone: bool, device: torch.device
+) -> Tensor | None:
+    """Images in one tensor on the device; None where they are better changed one by one.
+
+    On a CPU pixels that lie apart stay there as long as they may: a crop of one copies nothing.
+    """
+    if isinstance(views, Tensor):
+        return views
+    if (may_be_alone and device.type == "cpu") or len({view.shape for view in views}) > 1:
+        return None
+    return _stacked(views, device)
 
 
 def _pixel_change(augmentation: Augmentation) -> Callable[..., Tensor]:
@@ -248,41 +313,27 @@ def _pixel_change(augmentation: Augmentation) -> Callable[..., Tensor]:
     return lambda pixels, draws, spec: pixels_of(augmentation(image_of(pixels), draws, spec))
 
 
-def _inverse_affine(
-    size: tuple[int, int], angle: float, shift: Sequence[int], scale: float, shear: float
-) -> list[float]:
-    """Where the pixels of a turned, sheared, scaled and shifted image come from.
-
-    Returns:
-        a, b, c, d, e, f: pixel (x, y) shows what was at (a x + b y + c, d x + e y + f).
-    """
-    turn, slant = math.radians(angle), math.radians(shear)
-    cosine, sine = math.cos(turn - slant), math.sin(turn - slant)
-    forward = (
-        (cosine / math.cos(slant), -cosine * math.tan(slant) / math.cos(slant) - math.sin(turn)),
-        (sine / math.cos(slant), -sine * math.tan(slant) / math.cos(slant) + math.cos(turn)),
-    )  # of determinant 1
-    back = (forward[1][1], -forward[0][1]), (-forward[1][0], forward[0][0])
-    x, y = size[0] * 0.5, size[1] * 0.5
-    numbers = []
-    for (across, down), middle in zip(back, (x, y), strict=True):
-        across, down = across / scale, down / scale
-        numbers += [across, down, across * (-x - shift[0]) + down * (-y - shift[1]) + middle]
-    return numbers
-
-
 def _normalized(image: Image.Image, spec: InputSpec) -> Tensor:
     return TF.normalize(TF.to_tensor(image), spec.mean, spec.std)
 
 
-def _normalized_batch(images: Sequence[Tensor], spec: InputSpec, device: torch.device) -> Tensor:
+def _normalized_batch(
+    images: Sequence[Tensor] | Tensor, spec: InputSpec, device: torch.device
+) -> Tensor:
     """`_normalized` of each of M images, uint8 (C, H, W), on the device, (M, C, H, W)."""
-    shape = (len(images), *images[0].shape)
-    pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    torch.stack(list(images), out=pixels)
-    values = pixels.to(device, non_blocking=True).to(torch.get_default_dtype())
+    pixels = images if isinstance(images, Tensor) else _stacked(images, device)
+    values = pixels.to(torch.get_default_dtype())
     white, mean, std = (
         torch.tensor(numbers, dtype=values.dtype, device=device)[..., None, None]
         for numbers in (255.0, spec.mean, spec.std)  # a number would be multiplied by 1 / 255 there
     )
     return values.div_(white).sub_(mean).div_(std)
+
+
+def _stacked(images: Sequence[Tensor], device: torch.device) -> Tensor:
+    """M images of one device, uint8 (C, H, W), on this device, (M, C, H, W)."""
+    if device.type != "cuda" or images[0].is_cuda:
+        return torch.stack(list(images)).to(device)
+    shape = (len(images), *images[0].shape)
+    pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    return torch.stack(list(images), out=pixels).to(device, non_blocking=True)

@@ -30,6 +30,7 @@ from scenarios.views import (
     RandomAffine,
     RandomCrop,
     TrainViews,
+    image_of,
     pixels_of,
     resized_image,
 )
@@ -225,3 +226,28 @@ def test_a_crop_from_an_image_that_is_too_small_shows_black() -> None:
     for draws in np.random.default_rng(0).random((5, 2)):
         alone = pixels_of(RandomCrop()(image, draws, SPEC))
         assert torch.equal(RandomCrop().of_pixels(pixels_of(image), draws, SPEC), alone)
+
+
+@pytest.mark.parametrize(
+    "change", [RandomCrop(), HorizontalFlip(), RandomAffine(30.0, 0.2, (0.7, 1.3), 10.0)]
+)
+@pytest.mark.parametrize("shape", [(14, 17), (9, 20)])  # the second is too small for a crop
+def test_many_images_at_once_are_those_one_by_one(change: Any, shape: tuple[int, int]) -> None:
+    generator = np.random.default_rng(0)
+    pixels = torch.from_numpy(generator.integers(0, 256, (30, 3, *shape), dtype=np.uint8))
+    draws = generator.random((30, change.num_draws))
+    pairs = zip(pixels, draws, strict=True)
+    alone = [pixels_of(change(image_of(image), some, SPEC)) for image, some in pairs]
+    assert torch.equal(change.of_batch(pixels, draws, SPEC), torch.stack(alone))
+
+
+def test_views_made_together_from_the_start_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator, where no image is better changed alone."""
+    source = arrays()
+    images = [source.resized(index, SPEC) for index in range(8)]
+    view = TrainViews(SPEC, (HorizontalFlip(), RandomAffine(), RandomCrop()))
+    given = images, list(range(8)), Draw(seed=5), [0] * 8, CPU
+    apart = view.drawn(*given)
+    monkeypatch.setattr(module, "_together", lambda views, *_: torch.stack(list(views)))
+    together = view.drawn(*given)
+    assert torch.equal(together, apart) and together.stride() == apart.stride()
