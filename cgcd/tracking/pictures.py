@@ -31,6 +31,7 @@ _MAP = colormaps["cividis"].with_extremes(bad="0.92")  # gray where nothing was 
 _ROW, _FEW = 0.17, 20  # inches of a labeled row; up to so many rows their cells hold numbers
 _FEW_ROW = 0.32
 _MOST_LABELS = 120
+_ASCENT = 5.1  # points that a digit of the labels is high
 _LETTER, _PAD = 0.072, 0.05  # inches of a letter of the labels, and from them to the map
 _UPRIGHT: dict[str, Any] = {"fontsize": 8, "rotation": 90, "va": "center"}
 _LEAST_SHOWN = 0.005  # what would read 0 is left empty, and nan
@@ -242,45 +243,75 @@ def _cells(
     norm: Normalize,
     number: str,
 ) -> None:
-    """The map with its labels, as plain texts: a hundred ticks cost ten times as much."""
+    """The map with its labels: a hundred ticks cost ten times as much."""
     axes.imshow(values, cmap=_MAP, norm=norm, aspect="auto")
     axes.set_axis_off()
     box = _inches(axes)
     left = -0.5 - _PAD * len(columns) / box.width
     below = len(rows) - 0.5 + _PAD * len(rows) / box.height
     upright = _is_upright(columns, box.width / len(columns))
-    for place, name in _spread(rows):
-        axes.text(left, place, name, ha="right", va="center", fontsize=7)
-    for place, name in _spread(columns):
-        turn = {"rotation": 90, "ha": "center"} if upright else {"ha": "center"}
-        axes.text(place, below, name, va="top", fontsize=7, **turn)  # type: ignore[arg-type]
+    _outlines(
+        axes,
+        [(left, place, _outline(name, "right")) for place, name in _spread(rows)]
+        + [(place, below, _outline(name, "below", upright)) for place, name in _spread(columns)],
+    )
     if max(values.shape) <= _FEW:
         _numbers(axes, values, norm, number)
 
 
 def _numbers(axes: Axes, values: np.ndarray, norm: Normalize, number: str) -> None:
-    """Every cell's number as an outline, all in one artist: texts would take twice the time."""
-    cells = [(row, column) for row, column in np.argwhere(values >= _LEAST_SHOWN)]
-    points = Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans
+    """Every cell's number."""
+    cells, shades = np.argwhere(values >= _LEAST_SHOWN).tolist(), np.asarray(norm(values))
+    _outlines(
+        axes,
+        [(column, row, _outline(number.format(values[row, column]))) for row, column in cells],
+        ["white" if shades[row, column] < 0.5 else "black" for row, column in cells],
+    )
+
+
+def _outlines(
+    axes: Axes, placed: Sequence[tuple[float, float, Path]], colors: Sequence[str] = ("black",)
+) -> None:
+    """Letters at places of the map, all in one artist: as texts they would take many times as long.
+
+    Args:
+        placed: x, y and outline of each.
+        colors: of each, or one of all.
+    """
     axes.add_collection(
         PathCollection(
-            [_outline(number.format(values[cell])) for cell in cells],
-            facecolors=["white" if norm(values[cell]) < 0.5 else "black" for cell in cells],
+            [path for _, _, path in placed],
+            facecolors=colors,
             linewidths=0,
-            offsets=[(column, row) for row, column in cells],
+            offsets=[(x, y) for x, y, _ in placed],
             offset_transform=axes.transData,
-            transform=points,
+            transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans,
+            clip_on=False,
         ),
         autolim=False,
     )
 
 
 @cache
-def _outline(text: str) -> Path:
-    """Of a number's letters, in points about their middle."""
+def _outline(text: str, side: str = "middle", upright: bool = False) -> Path:
+    """Of a text's letters, in points about where it stands.
+
+    Args:
+        text: one line.
+        side: of the text at which that is: its middle, its left or right end, or "below" the place.
+        upright: turned to be read from below.
+    """
     path = TextPath((0, 0), text, size=7)
-    box = path.get_extents()
-    return Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2).transform_path(path)
+    if upright:
+        path = Affine2D().rotate_deg(90).transform_path(path)
+    box = path.get_extents() if len(path.vertices) else Bbox.null()
+    if side == "middle":
+        x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    elif side == "below":
+        x, y = (box.x0 + box.x1) / 2, box.y1 if upright else _ASCENT
+    else:
+        x, y = box.x0 if side == "left" else box.x1, _ASCENT / 2
+    return Affine2D().translate(-x, -y).transform_path(path)
 
 
 def _color_bar(axes: Axes, norm: Normalize, number: str) -> None:
@@ -300,10 +331,19 @@ def _color_bar(axes: Axes, norm: Normalize, number: str) -> None:
         extent=(left, end, bottom, bottom - share * height),
     )
     bar.set_clip_on(False)
-    for value in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high):
-        if low <= value <= high:
-            place = bottom - share * height * float(norm(value))
-            axes.text(end + 0.05 * inch, place, number.format(value), va="center", fontsize=7)
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+    _outlines(
+        axes,
+        [
+            (
+                end + 0.05 * inch,
+                bottom - share * height * float(norm(value)),
+                _outline(number.format(value), "left"),
+            )
+            for value in ticks
+            if low <= value <= high
+        ],
+    )
     axes.set(xlim=limits[0], ylim=limits[1])
 
 
