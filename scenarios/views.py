@@ -132,7 +132,10 @@ class RandomAffine:
     def of_batch(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
         """The same for many images at once."""
         maps = [self._map((pixels.shape[3], pixels.shape[2]), some) for some in draws]
-        return moved(pixels, torch.tensor(maps, dtype=torch.float64).to(pixels.device))
+        given = torch.tensor(maps, dtype=torch.float64)
+        if pixels.device.type == "mps":  # which has no float64
+            return moved(pixels.cpu(), given).to(pixels.device)
+        return moved(pixels, given.to(pixels.device))
 
     def _map(self, size: tuple[int, int], draws: np.ndarray) -> list[float]:
         turn, right, down, shear, between = draws.tolist()

@@ -297,14 +297,14 @@ def _outline(text: str, side: str = "middle", upright: bool = False) -> Path:
     """Of a text's letters, in points about where it stands.
 
     Args:
-        text: one line.
+        text: one line, not blank.
         side: of the text at which that is: its middle, its left or right end, or "below" the place.
         upright: turned to be read from below.
     """
     path = TextPath((0, 0), text, size=7)
     if upright:
         path = Affine2D().rotate_deg(90).transform_path(path)
-    box = path.get_extents() if len(path.vertices) else Bbox.null()
+    box = path.get_extents()
     if side == "middle":
         x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
     elif side == "below":
@@ -352,9 +352,9 @@ def _inches(axes: Axes) -> Bbox:
 
 
 def _spread(names: Sequence[str]) -> Iterable[tuple[int, str]]:
-    """Places and names, every n-th where there are too many to read."""
+    """Places and names, every n-th where there are too many to read; a blank name is none."""
     step = -(-len(names) // _MOST_LABELS)
-    return list(enumerate(names))[::step]
+    return [(place, name) for place, name in list(enumerate(names))[::step] if name.strip()]
 
 
 def _is_upright(names: Sequence[str], width: float) -> bool:
