@@ -47,13 +47,13 @@ def moved(images: Tensor, maps: Tensor) -> Tensor:
     neighbors lie outside sees the border, and the value is cut off, not rounded.
 
     Args:
-        images: uint8, (M, C, H, W).
-        maps: as `inverse_affine` gives them, float64, (M, 6), on the same device.
+        images: uint8, (M, C, H, W), on any device.
+        maps: as `inverse_affine` gives them, float64, (M, 6), on the processor.
     """
+    device = torch.device("cpu") if images.device.type == "mps" else images.device  # no float64
     at_once = max(_VALUES_AT_ONCE // max(images[0].numel(), 1), 1)
-    return torch.cat(
-        [_moved(*some) for some in zip(images.split(at_once), maps.split(at_once), strict=True)]
-    )
+    parts = zip(images.to(device).split(at_once), maps.to(device).split(at_once), strict=True)
+    return torch.cat([_moved(*part) for part in parts]).to(images.device)
 
 
 def _moved(images: Tensor, maps: Tensor) -> Tensor:

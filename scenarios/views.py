@@ -73,9 +73,8 @@ class RandomCrop:
         """The same of many images at once."""
         height, width = pixels.shape[2:]
         if min(height, width) < spec.size:
-            return torch.stack(
-                [self.of_pixels(*one, spec) for one in zip(pixels, draws, strict=True)]
-            )
+            alone = [self.of_pixels(*one, spec) for one in zip(pixels, draws, strict=True)]
+            return torch.stack(alone).to(pixels.device)
         left, top = torch.tensor(
             [self._corner(width, height, some, spec.size) for some in draws], device=pixels.device
         ).T
@@ -132,10 +131,7 @@ class RandomAffine:
     def of_batch(self, pixels: Tensor, draws: np.ndarray, spec: InputSpec) -> Tensor:
         """The same for many images at once."""
         maps = [self._map((pixels.shape[3], pixels.shape[2]), some) for some in draws]
-        given = torch.tensor(maps, dtype=torch.float64)
-        if pixels.device.type == "mps":  # which has no float64
-            return moved(pixels.cpu(), given).to(pixels.device)
-        return moved(pixels, given.to(pixels.device))
+        return moved(pixels, torch.tensor(maps, dtype=torch.float64))
 
     def _map(self, size: tuple[int, int], draws: np.ndarray) -> list[float]:
         turn, right, down, shear, between = draws.tolist()
