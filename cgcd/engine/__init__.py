@@ -5,12 +5,13 @@ from cgcd.engine.baselines import Baselines
 from cgcd.engine.batch import Batch, StageOutputs
 from cgcd.engine.candidates import grid_candidates
 from cgcd.engine.closed_form import ClosedFormStrategy
-from cgcd.engine.evaluation import DiscoveryMetrics, LossTerms, StageMetric, discovery_evaluator
+from cgcd.engine.evaluation import DiscoveryMetrics, StageMetric, discovery_evaluator
 from cgcd.engine.growth import grow_by_clusters
 from cgcd.engine.hashed import HashStrategy
 from cgcd.engine.hidden import hidden_class_scenario
 from cgcd.engine.loading import half_labeled
 from cgcd.engine.loop import run_stages
+from cgcd.engine.loss_terms import LossTerms
 from cgcd.engine.novelty import NoveltyMetrics
 from cgcd.engine.online import OnlineStrategy
 from cgcd.engine.optimization import Recipe, WarmedCosine, parameter_groups

@@ -16,6 +16,8 @@ from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates.base_sgd import PeriodicEval
 
+from cgcd.engine.loss_terms import StepCurves
+
 _SILENT = (BasePlugin, BaseSGDPlugin, SupervisedPlugin, PluginMetric, BaseLogger)
 """Classes whose own callbacks do nothing."""
 
@@ -28,6 +30,7 @@ TRAINING = (
     "before_update",
     "after_update",
     "after_training_iteration",
+    "after_training_epoch",
 )
 EVALUATION = (
     "before_eval_iteration",
@@ -60,12 +63,13 @@ class _EvaluatorCall:
         self.plugin, self.event = plugin, event
         self.metrics = [getattr(m, event) for m in plugin.metrics if _listens(m, event)]
         self.loggers = [logger for logger in plugin.loggers if _listens(logger, event)]
+        self._state = vars(plugin)  # the plugin looks every name up in a slower way of its own
         self._trained = self._logged = None
 
     def __call__(self, strategy: Any, **kwargs: Any) -> None:
         """The metrics in order; the loggers where one listens or there is something to log."""
-        plugin, trained = self.plugin, strategy.experience
-        if not plugin.active:
+        trained = strategy.experience
+        if not self._state["_active"]:
             return
         if trained is not self._trained:  # the same one for a whole epoch, mostly
             self._trained, self._logged = trained, trained and trained.logging()
@@ -74,16 +78,32 @@ class _EvaluatorCall:
             for metric in self.metrics:
                 values = metric(strategy)
                 if values is not None:
-                    for value in values if isinstance(values, Sequence) else [values]:
-                        plugin.publish_metric_value(value)
-            if plugin._metric_values or self.loggers:
-                for logger in plugin.loggers:
-                    logger.log_metrics(plugin._metric_values)
-                    if logger in self.loggers:
-                        getattr(logger, self.event)(strategy, plugin._metric_values)
-                plugin._metric_values = []
+                    self._publish(values)
+            if self._state["_metric_values"] or self.loggers:
+                self._tell_loggers(strategy)
         finally:
             strategy.experience = trained
+
+    def _publish(self, values: Any) -> None:
+        plugin = self.plugin
+        if isinstance(values, StepCurves) and not plugin.collect_all:
+            plugin.last_metric_results.update(values.last)
+            for logger in plugin.loggers:
+                if hasattr(logger, "log_curves"):
+                    logger.log_curves(values)
+                elif _listens(logger, "log_metrics") or _listens(logger, "log_single_metric"):
+                    logger.log_metrics(list(values))
+            return
+        for value in values if isinstance(values, Sequence) else [values]:
+            plugin.publish_metric_value(value)
+
+    def _tell_loggers(self, strategy: Any) -> None:
+        plugin = self.plugin
+        for logger in plugin.loggers:
+            logger.log_metrics(plugin._metric_values)
+            if logger in self.loggers:
+                getattr(logger, self.event)(strategy, plugin._metric_values)
+        plugin._metric_values = []
 
 
 def _listens(plugin: Any, event: str) -> bool:
@@ -149,6 +169,9 @@ class ListenedCallbacks:
 
     def _after_training_iteration(self, **kwargs: Any) -> None:
         self._call("after_training_iteration", kwargs)
+
+    def _after_training_epoch(self, **kwargs: Any) -> None:
+        self._call("after_training_epoch", kwargs)
 
     def _before_eval_iteration(self, **kwargs: Any) -> None:
         self._call("before_eval_iteration", kwargs)

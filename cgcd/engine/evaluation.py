@@ -15,8 +15,8 @@ import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training.plugins import EvaluationPlugin
-from torch import Tensor
 
+from cgcd.engine.loss_terms import LossTerms
 from cgcd.metrics import (
     discovery,
     discovery_gm,
@@ -26,8 +26,6 @@ from cgcd.metrics import (
     pass_metrics,
 )
 from cgcd.vocabulary import UNLABELED
-
-_STEPS_AT_ONCE = 32
 
 
 class StageMetric(PluginMetric):
@@ -165,69 +163,6 @@ class DiscoveryMetrics(StageMetric):
             across["forgetting/m_d"] = discovery(novel)
             across["forgetting/m_d_gm"] = discovery_gm(novel)
         return across
-
-
-class LossTerms(PluginMetric):
-    """Every loss term of every step as `train/loss/<term>`, and the learning rate.
-
-    The first step of a stage shows at once, later ones `_STEPS_AT_ONCE` together or what an epoch
-    has left: no step waits for a transfer, and loggers are called seldom.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reset()
-
-    def reset(self) -> None:
-        self._names: tuple[str, ...] = ()
-        self._steps: list[tuple[int, float]] = []
-        self._terms: list[Sequence[Tensor]] = []
-
-    def result(self) -> None:
-        return
-
-    def before_training_exp(self, strategy: Any) -> None:
-        self.reset()
-
-    def after_training_iteration(self, strategy: Any) -> list[MetricValue] | None:
-        terms = strategy.terms
-        self._names = (*terms, "total")
-        self._terms.append((*terms.values(), strategy.loss.detach()))
-        lr = float(strategy.optimizer.param_groups[0]["lr"])
-        self._steps.append((strategy.clock.train_iterations, lr))
-        first = strategy.clock.train_exp_iterations == 0
-        return self._values() if first or len(self._steps) == _STEPS_AT_ONCE else None
-
-    def after_training_epoch(self, strategy: Any) -> list[MetricValue] | None:
-        return self._values() if self._steps else None
-
-    def _values(self) -> list[MetricValue]:
-        values = []
-        for (x, lr), numbers in zip(self._steps, self._table(), strict=True):
-            row = {f"train/loss/{n}": v for n, v in zip(self._names, numbers, strict=True)}
-            row["train/learning_rate"] = lr
-            values += [MetricValue(self, name, value, x) for name, value in row.items()]
-        self.reset()
-        return values
-
-    def _table(self) -> list[list[float]]:
-        """Terms and total of every step that was not shown yet, in one transfer."""
-        if not self._steps:
-            return []
-        flat = torch.stack([t.float().reshape(()) for terms in self._terms for t in terms])
-        return flat.view(len(self._steps), -1).tolist()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Steps that were not shown yet."""
-        return {"names": list(self._names), "steps": list(self._steps), "terms": self._table()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._names = tuple(state["names"])
-        self._steps = [(int(step), float(lr)) for step, lr in state["steps"]]
-        self._terms = [torch.tensor(row).unbind() for row in state["terms"]]
-
-    def __str__(self) -> str:
-        return "LossTerms"
 
 
 def discovery_evaluator(

@@ -258,11 +258,17 @@ class StagedOptimizer:
 
     def backward(self, loss: Tensor, retain_graph: bool = False) -> None:
         """Gradients of the loss, in its own scale, whatever it takes to compute them."""
+        if not self.scaler.is_enabled():
+            loss.backward(retain_graph=retain_graph)
+            return
         self.scaler.scale(loss).backward(retain_graph=retain_graph)
         self.scaler.unscale_(self.optimizer)
 
     def step(self) -> None:
         """Take the step, unless a scaled gradient overflowed."""
+        if not self.scaler.is_enabled():
+            self.optimizer.step()
+            return
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cgcd.engine.checkpoint import COUNTERS, load_parts, part_tensors
 from cgcd.engine.checkpoint_files import Checkpoint, part_of
-from cgcd.engine.evaluation import LossTerms, StageMetric
+from cgcd.engine.evaluation import StageMetric
+from cgcd.engine.loss_terms import LossTerms
 from cgcd.engine.processes import is_first
 from cgcd.engine.seeding import generator_states, set_generator_states
 from cgcd.engine.stored_plugins import load_plugins, plugin_states

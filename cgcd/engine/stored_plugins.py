@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from cgcd.engine.checkpoint_files import Checkpoint, part_of
-from cgcd.engine.evaluation import LossTerms, StageMetric
+from cgcd.engine.evaluation import StageMetric
+from cgcd.engine.loss_terms import LossTerms
 from cgcd.vocabulary import InputError
 
 log = logging.getLogger(__name__)

@@ -287,7 +287,6 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         if not self.is_training:
             self.mb_trunk = self._evaluated_trunk()
             return self.predict(self.mb_trunk)
-        self.batch = self.mb_output = None  # their memory serves the next ones
         trunk = self.model.trunk_output(self._mb_views)
         if self._shared_step is not None:
             self._shared_loss = self._shared_step.loss(self, trunk)
@@ -325,6 +324,8 @@ class StageTemplate(ListenedCallbacks, SupervisedTemplate):
         super()._after_training_iteration(**kwargs)
         if self.keeper is not None:
             self.keeper.after_step(self)
+        self.batch = self.mb_output = None  # the graph goes while it is at hand
+        self.loss = self.loss.detach()
 
     def backward(self) -> None:
         self.staged.backward(self.loss, self.retain_graph)

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Affine2D, Bbox
 
 from cgcd.tracking.analysis import Analysis
+from cgcd.tracking.charts import draw_bars, draw_frame, draw_key, draw_steps
 from cgcd.tracking.names import drawn
+from cgcd.tracking.outlines import draw_outlines, inches, outline
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#E69F00", "#009E73", "#999999"
 _DPI = 100
@@ -31,7 +28,6 @@ _MAP = colormaps["cividis"].with_extremes(bad="0.92")  # gray where nothing was 
 _ROW, _FEW = 0.17, 20  # inches of a labeled row; up to so many rows their cells hold numbers
 _FEW_ROW = 0.32
 _MOST_LABELS = 120
-_ASCENT = 5.1  # points that a digit of the labels is high
 _LETTER, _PAD = 0.072, 0.05  # inches of a letter of the labels, and from them to the map
 _UPRIGHT: dict[str, Any] = {"fontsize": 8, "rotation": 90, "va": "center"}
 _LEAST_SHOWN = 0.005  # what would read 0 is left empty, and nan
@@ -96,31 +92,30 @@ def prediction_bias(analysis: Analysis) -> Figure:
     columns = analysis.facts["columns"]
     figure = Figure(figsize=(max(5.0, 1.6 + 0.75 * len(columns)), 3.6), dpi=_DPI)
     axes = figure.subplots()
+    figure.subplots_adjust(left=0.62 / figure.get_figwidth(), right=0.97, top=0.9, bottom=0.29)
+    axes.set(xlim=(-0.65, len(columns) - 0.35), ylim=(0, 100))
     sides = [("predicted", analysis.arrays["prediction_shares"], 0.2, "")]
     if "truth_shares" in analysis.arrays:
         sides.insert(0, ("in truth", analysis.arrays["truth_shares"], -0.2, "///"))
-    places = np.arange(len(columns))
-    for side, shares, offset, hatch in sides:
-        bottom = np.zeros(len(columns))
-        for group, (name, color) in enumerate(_GROUPS):
-            heights = np.nan_to_num(100 * shares[:, group])
-            axes.bar(
-                places + (offset if len(sides) > 1 else 0.0),
-                heights,
-                0.36,
-                bottom,
-                label=f"{name}, {side}",
-                color=color,
-                hatch=hatch,
-                edgecolor="white",
-            )
-            bottom += heights
-    axes.set(xlabel=_axis_title(analysis), ylabel="share of the samples, %", ylim=(0, 100))
-    axes.set_xticks(places, [drawn(column) for column in columns])
-    axes.set_yticks([100 * share for share in _QUARTERS])
-    axes.set_title("What is predicted, beside what is there", fontsize=10)
-    figure.subplots_adjust(left=0.62 / figure.get_figwidth(), right=0.97, top=0.9, bottom=0.28)
-    figure.legend(loc="lower center", ncols=3, fontsize=7)
+    for place, (side, shares, offset, hatch) in enumerate(sides):
+        ends = np.cumsum(np.nan_to_num(100 * shares), axis=1)
+        middle = np.arange(len(columns)) + (offset if len(sides) > 1 else 0.0)
+        bars = [
+            (x - 0.18, x + 0.18, end[group - 1] if group else 0.0, end[group], color)
+            for x, end in zip(middle, ends, strict=True)
+            for group, (_, color) in enumerate(_GROUPS)
+        ]
+        draw_bars(axes, bars, hatch)
+        names = [(f"{group}, {side}", color) for group, color in _GROUPS]
+        draw_key(axes, names, 0.56 + 0.17 * place, hatch)
+    draw_frame(
+        axes,
+        list(enumerate(drawn(column) for column in columns)),
+        [(100 * share, f"{100 * share:.0f}") for share in _QUARTERS],
+        _axis_title(analysis),
+        "share of the samples, %",
+        "What is predicted, beside what is there",
+    )
     return figure
 
 
@@ -130,24 +125,29 @@ def confidence(analysis: Analysis) -> Figure:
     figure = Figure(figsize=(4.6, 5.2), dpi=_DPI)
     panels = figure.subplots(2, 1)
     titles = ("confidence: largest probability", "novelty: entropy of the prediction / log K")
+    figure.subplots_adjust(left=0.13, right=0.96, top=0.95, bottom=0.09, hspace=0.36)
     for axes, name, title in zip(panels, ("confidence", "novelty"), titles, strict=True):
-        parts = [("known", BLUE, "-"), ("novel", ORANGE, "--")]
+        parts = [("known", BLUE, "solid"), ("novel", ORANGE, "dashed")]
         if f"{name}_known" not in arrays:
-            parts = [("all", GRAY, "-")]
+            parts = [("all", GRAY, "solid")]
+        steps = []
         for part, color, style in parts:
             counts = arrays[f"{name}_{part}"]
             if counts.sum():
                 shares = 100 * counts / counts.sum()
-                label = f"{part} ({counts.sum()})"
-                axes.stairs(shares, arrays["bins"], color=color, ls=style, lw=2, label=label)
-        axes.set(xlim=(0, 1), xlabel=title)
-        axes.set_xticks(_QUARTERS)
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    for axes in panels:
-        axes.set(ylabel="share of the samples, %")
-    figure.subplots_adjust(left=0.13, right=0.96, top=0.97, bottom=0.1, hspace=0.3)
+                steps.append((f"{part} ({counts.sum()})", shares, color, style))
+        highest = max((float(shares.max()) for _, shares, _, _ in steps), default=1.0)
+        axes.set(xlim=(0, 1), ylim=(0, 1.05 * highest))
+        heights = [h for h in MaxNLocator(4).tick_values(0, highest) if h <= 1.05 * highest]
+        draw_frame(
+            axes,
+            [(share, f"{share:.2f}") for share in _QUARTERS],
+            [(height, f"{height:g}") for height in heights],
+            title,
+            "share of the samples, %",
+            grid=True,
+        )
+        draw_steps(axes, arrays["bins"], steps)
     return figure
 
 
@@ -246,14 +246,14 @@ def _cells(
     """The map with its labels: a hundred ticks cost ten times as much."""
     axes.imshow(values, cmap=_MAP, norm=norm, aspect="auto")
     axes.set_axis_off()
-    box = _inches(axes)
+    box = inches(axes)
     left = -0.5 - _PAD * len(columns) / box.width
     below = len(rows) - 0.5 + _PAD * len(rows) / box.height
     upright = _is_upright(columns, box.width / len(columns))
-    _outlines(
+    draw_outlines(
         axes,
-        [(left, place, _outline(name, "right")) for place, name in _spread(rows)]
-        + [(place, below, _outline(name, "below", upright)) for place, name in _spread(columns)],
+        [(left, place, outline(name, "right")) for place, name in _spread(rows)]
+        + [(place, below, outline(name, "below", upright)) for place, name in _spread(columns)],
     )
     if max(values.shape) <= _FEW:
         _numbers(axes, values, norm, number)
@@ -262,62 +262,17 @@ def _cells(
 def _numbers(axes: Axes, values: np.ndarray, norm: Normalize, number: str) -> None:
     """Every cell's number."""
     cells, shades = np.argwhere(values >= _LEAST_SHOWN).tolist(), np.asarray(norm(values))
-    _outlines(
+    draw_outlines(
         axes,
-        [(column, row, _outline(number.format(values[row, column]))) for row, column in cells],
+        [(column, row, outline(number.format(values[row, column]))) for row, column in cells],
         ["white" if shades[row, column] < 0.5 else "black" for row, column in cells],
     )
-
-
-def _outlines(
-    axes: Axes, placed: Sequence[tuple[float, float, Path]], colors: Sequence[str] = ("black",)
-) -> None:
-    """Letters at places of the map, all in one artist: as texts they would take many times as long.
-
-    Args:
-        placed: x, y and outline of each.
-        colors: of each, or one of all.
-    """
-    axes.add_collection(
-        PathCollection(
-            [path for _, _, path in placed],
-            facecolors=colors,
-            linewidths=0,
-            offsets=[(x, y) for x, y, _ in placed],
-            offset_transform=axes.transData,
-            transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans,
-            clip_on=False,
-        ),
-        autolim=False,
-    )
-
-
-@cache
-def _outline(text: str, side: str = "middle", upright: bool = False) -> Path:
-    """Of a text's letters, in points about where it stands.
-
-    Args:
-        text: one line, not blank.
-        side: of the text at which that is: its middle, its left or right end, or "below" the place.
-        upright: turned to be read from below.
-    """
-    path = TextPath((0, 0), text, size=7)
-    if upright:
-        path = Affine2D().rotate_deg(90).transform_path(path)
-    box = path.get_extents()
-    if side == "middle":
-        x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-    elif side == "below":
-        x, y = (box.x0 + box.x1) / 2, box.y1 if upright else _ASCENT
-    else:
-        x, y = box.x0 if side == "left" else box.x1, _ASCENT / 2
-    return Affine2D().translate(-x, -y).transform_path(path)
 
 
 def _color_bar(axes: Axes, norm: Normalize, number: str) -> None:
     """What the colors of a map mean, on its right; axes of its own would double the time."""
     low, high = float(norm.vmin or 0.0), float(norm.vmax or 1.0)
-    box, limits = _inches(axes), (axes.get_xlim(), axes.get_ylim())
+    box, limits = inches(axes), (axes.get_xlim(), axes.get_ylim())
     (_, right), (bottom, top) = limits
     width, height = right + 0.5, bottom - top
     inch, share = width / box.width, min(1.0, 4.0 / box.height)
@@ -332,23 +287,19 @@ def _color_bar(axes: Axes, norm: Normalize, number: str) -> None:
     )
     bar.set_clip_on(False)
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
-    _outlines(
+    draw_outlines(
         axes,
         [
             (
                 end + 0.05 * inch,
                 bottom - share * height * float(norm(value)),
-                _outline(number.format(value), "left"),
+                outline(number.format(value), "left"),
             )
             for value in ticks
             if low <= value <= high
         ],
     )
     axes.set(xlim=limits[0], ylim=limits[1])
-
-
-def _inches(axes: Axes) -> Bbox:
-    return axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
 
 
 def _spread(names: Sequence[str]) -> Iterable[tuple[int, str]]:

@@ -26,6 +26,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from cgcd.engine.loss_terms import StepCurves
 from cgcd.tracking.analysis import Analysis
 from cgcd.tracking.analysis_numbers import analysis_histograms, analysis_numbers
 from cgcd.tracking.counts import counts_figure
@@ -189,6 +190,18 @@ class StageTensorBoard(BaseLogger):
                 for metric in metrics
             ]
             self._writer.file_writer.add_summary(Summary(value=points), x_plot)
+
+    def log_curves(self, curves: StepCurves) -> None:
+        """Curves of training, a record a step."""
+        if self._writer is None:
+            return
+        tags = [tag_of(name) for name in curves.names]
+        for step, row in zip(curves.steps, curves.rows, strict=True):
+            points = [
+                Summary.Value(tag=tag, simple_value=number)
+                for tag, number in zip(tags, row, strict=True)
+            ]
+            self._writer.file_writer.add_summary(Summary(value=points), step)
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
         """A number as a curve, a 1-d tensor as a histogram."""

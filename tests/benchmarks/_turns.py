@@ -70,8 +70,9 @@ class Turns(SupervisedPlugin):
         bare: makes the bare loop of the strategy, after the first epoch.
         stage: which is measured.
         warm: first epochs that do not count.
-        by_step: take turns at every step, so that what slows the machine down slows both; only
-            where batches are not made ahead in another thread, for that would count for the loop.
+        by_step: take turns between one step and the next, so that what slows the machine down
+            slows both; only where batches are not made ahead in another thread, for that would
+            count for the loop.
 
     Attributes:
         framework, loop: seconds a step, one an epoch; see `clock`.
@@ -90,31 +91,36 @@ class Turns(SupervisedPlugin):
         super().__init__()
         self.build, self.stage, self.warm, self.by_step = bare, stage, warm, by_step
         self._seconds: list[tuple[np.ndarray, np.ndarray]] = []
-        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] | None = None
         self.bare: BareLoop
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         self._steps = strategy.clock.train_iterations
         self._loop_seconds = np.zeros(2)
-        if self.by_step and self._seconds:
-            self._batches = iter(self.bare.batches())
+        if self.by_step:
+            self._loader = strategy.dataloader
+            if self._seconds:
+                strategy.dataloader = self._with_turns(strategy)
         self._started = _clocks(strategy.device)
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        if self._batches is None:
-            return
-        started = _clocks(strategy.device)
-        self.bare.step(*next(self._batches))
-        self._loop_seconds += _clocks(strategy.device) - started
+    def _with_turns(self, strategy: Any) -> Iterator[Any]:
+        """The strategy's batches; before each is made, a step of the loop."""
+        batches, own = iter(self.bare.batches()), iter(self._loader)
+        for _ in range(len(self._loader)):
+            started = _clocks(strategy.device)
+            self.bare.step(*next(batches))
+            self._loop_seconds += _clocks(strategy.device) - started
+            yield next(own)
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         if strategy.stage_index != self.stage:
             return
         ours = _clocks(strategy.device) - self._started - self._loop_seconds
         steps = strategy.clock.train_iterations - self._steps
-        if not self._seconds:
-            self.bare = self.build(strategy)
-        if self._batches is None:
+        if self.by_step and self._seconds:
+            strategy.dataloader = self._loader
+        else:
+            if not self._seconds:
+                self.bare = self.build(strategy)
             started = _clocks(strategy.device)
             self.bare.epoch()
             self._loop_seconds = _clocks(strategy.device) - started

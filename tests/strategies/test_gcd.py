@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from avalanche.core import SupervisedPlugin
 
 from cgcd.discovery import pinned_kmeans, semi_supervised_kmeans
 from cgcd.engine import run_stages
@@ -43,9 +44,11 @@ def test_a_mixed_stage_is_clustered(build, blob_single_stage):
 
 
 def test_the_losses_are_the_two_contrasts(build, blob_single_stage):
-    strategy = build(epochs=(1, 1))
+    seen, look = [], SupervisedPlugin()
+    look.after_training_iteration = lambda strategy, **kwargs: seen.append(strategy.batch)
+    strategy = build(epochs=(1, 1), plugins=[look])
     strategy.train(blob_single_stage().train_stream[0])
-    batch = strategy.batch
+    batch = seen[-1]
     assert strategy.losses(batch) == {
         "contrastive": info_nce(batch.out.projections),
         "supervised_contrastive": supervised_contrastive(batch.out.projections, batch.labels),

@@ -82,9 +82,10 @@ def test_a_ramp_beyond_the_run_is_allowed(build, blobs):
 def test_hidden_labels_play_no_part_and_shown_ones_do_not_steer_pseudo_labels(
     build, blob_single_stage
 ):
-    strategy = build(epochs=(1, 1))
+    steps = Steps(lambda strategy: strategy.batch)
+    strategy = build(epochs=(1, 1), plugins=[steps])
     strategy.train(blob_single_stage().train_stream[0])
-    batch = strategy.batch
+    batch = steps.seen[-1]
     none = replace(batch, labels=torch.full_like(batch.labels, UNLABELED))
     seen, hidden = strategy.losses(batch), strategy.losses(none)
     assert hidden["cross_entropy"] == 0 and hidden["supervised_contrastive"] == 0
@@ -98,12 +99,14 @@ def test_terms_of_a_stream_and_what_they_reach(build, blobs):
 
     def note(strategy):
         reached.setdefault(strategy.stage_index, set(strategy.terms))
+        return strategy.batch
 
-    strategy = build(plugins=[Steps(note)])
+    steps = Steps(note)
+    strategy = build(plugins=[steps])
     for stage in blobs().train_stream[:2]:
         strategy.train(stage)
     assert reached == {0: set(BASE.weights), 1: set(CONTINUAL.weights)}
-    terms = strategy.losses(strategy.batch)
+    terms = strategy.losses(steps.seen[-1])
     learning = {n: p for n, p in strategy.model.named_parameters() if p.requires_grad}
     for name in ("prototype_replay", "separation"):  # data of no image: the prototypes alone
         gradients = torch.autograd.grad(
