@@ -14,8 +14,6 @@ from torch import Tensor
 
 TABLE_ROWS = 8
 """In a product of all samples with all, a row costs about so many times less than by itself."""
-OUT_OF_CACHE = 1 << 20
-"""Numbers in samples that fit no cache, so that going through them is what a row costs."""
 LARGEST_TABLE = 1 << 26
 """With more pairs of samples, no table is made: it would take more than 256 MiB."""
 AT_ONCE = 64
@@ -25,8 +23,8 @@ AT_ONCE = 64
 class SampleDistances:
     """Squared distances from samples to all samples, for the starts that compete on these samples.
 
-    Starts ask for thousands of rows. Where the samples are many and as many rows are expected, one
-    product makes a table of all pairs, and rows are looked up, equal to rounding.
+    Starts ask for thousands of rows. Where enough are expected for so many samples, one product
+    makes a table of all pairs, and rows are looked up, equal to rounding.
 
     Args:
         points: the samples, (N, D) float, N >= 1.
@@ -41,7 +39,7 @@ class SampleDistances:
     def __init__(self, points: Tensor, given: Tensor, num_rows: int = 0) -> None:
         self.points, self.num_given = points, len(given)
         self._norms = points.square().sum(1)
-        pays = TABLE_ROWS * num_rows >= len(points) and points.numel() >= OUT_OF_CACHE
+        pays = TABLE_ROWS * num_rows >= len(points)
         fits = len(points) ** 2 <= LARGEST_TABLE
         self._table = self.of_centers(points) if pays and fits else None
         self.to_given = torch.full_like(self._norms, torch.inf)
@@ -101,8 +99,8 @@ def drawn(weights: Tensor, draws: np.ndarray) -> Tensor:
     running = weights.double().cpu().numpy().cumsum()
     if not running[-1] > 0:
         running = np.arange(1.0, len(weights) + 1)
-    places = np.searchsorted(running, draws * running[-1]).clip(max=len(weights) - 1)
-    return torch.as_tensor(places, device=weights.device)
+    places = np.minimum(np.searchsorted(running, draws * running[-1]), len(weights) - 1)
+    return torch.from_numpy(places).to(weights.device)
 
 
 def squared_distances(points: Tensor, norms: Tensor, centers: Tensor) -> Tensor:

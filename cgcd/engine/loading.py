@@ -141,7 +141,9 @@ class DrawnViews(Dataset):
 
 
 def _repeats(rows: np.ndarray) -> np.ndarray:
-    """How often each entry occurs before its place, (N,)."""
+    """How often each entry, from 0 on, occurs before its place, (N,)."""
+    if np.bincount(rows).max(initial=0) <= 1:  # in most epochs each comes once
+        return np.zeros(len(rows), dtype=np.int64)
     order = np.argsort(rows, kind="stable")
     ranked = rows[order]
     first = np.searchsorted(ranked, ranked)

@@ -38,4 +38,4 @@ def module_norms(model: nn.Module) -> dict[str, float]:
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:
-    return torch.stack([tensor.float().norm() for tensor in tensors]).norm()
+    return torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in tensors]).norm()

@@ -105,9 +105,12 @@ class Turns(SupervisedPlugin):
     def _with_turns(self, strategy: Any) -> Iterator[Any]:
         """The strategy's batches; before each is made, a step of the loop."""
         batches, own = iter(self.bare.batches()), iter(self._loader)
-        for _ in range(len(self._loader)):
+        while True:
             started = _clocks(strategy.device)
-            self.bare.step(*next(batches))
+            given = next(batches, None)
+            if given is None:
+                return
+            self.bare.step(*given)
             self._loop_seconds += _clocks(strategy.device) - started
             yield next(own)
 
