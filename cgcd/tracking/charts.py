@@ -70,7 +70,7 @@ def draw_bars(
     """Bars with white edges.
 
     Args:
-        bars: left, right, bottom, top and color of each.
+        bars: left, right, bottom, top and color of each; one of no height is left out.
         hatch: of all.
     """
     corners = [[(a, c), (b, c), (b, d), (a, d)] for a, b, c, d, _ in bars if d > c]

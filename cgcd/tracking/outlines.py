@@ -17,10 +17,10 @@ _ASCENT = 0.73  # height of a digit as a share of its font's size
 def draw_outlines(
     axes: Axes, placed: Sequence[tuple[float, float, Path]], colors: Sequence[str] = ("black",)
 ) -> None:
-    """Letters at places of the map, all in one artist: as texts they would take many times as long.
+    """Letters at places of axes, all in one artist: as texts they would take many times as long.
 
     Args:
-        placed: x, y and outline of each.
+        placed: x and y, in data coordinates, and outline of each.
         colors: of each, or one of all.
     """
     axes.add_collection(
