@@ -82,8 +82,7 @@ class PrototypeMemory(ParametricBase, OnlineStrategy[PrototypeBook]):
 
     # ---------------------------------------------------------------- the base stage
 
-    @property
-    def takes_steps(self) -> bool:
+    def takes_steps_at(self, stage_index: int) -> bool:
         return self.tune_base
 
     def begin_stage(self, stage: Stage) -> None:

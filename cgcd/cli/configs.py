@@ -175,7 +175,8 @@ def _explain(overrides: Sequence[Override], error: Exception, name: str) -> NoRe
     for override in overrides:
         key = override.key_or_group
         is_group = (config_dir() / key).is_dir()
-        if not is_group and not override.is_add() and key not in keys:
+        is_new = override.is_add() or override.is_force_add()
+        if not is_group and not is_new and key not in keys:
             raise InputError(
                 f"{override.input_line}: there is no key {key!r}{_nearest(key, keys)}; "
                 f"cgcd {name} --cfg job prints all of them"

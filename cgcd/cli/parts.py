@@ -294,11 +294,13 @@ def _checked_steps(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> 
     """Optimizer steps of the whole run.
 
     Raises:
-        InputError: if a stage is smaller than one batch.
+        InputError: if a stage that is learned by steps is smaller than one batch.
     """
     steps = 0
     online = scenario.setting == "online"  # a stream is not trained on
     for stage in scenario.train_stream[:1] if online else scenario.train_stream:
+        if not strategy.takes_steps_at(stage.index):
+            continue
         name = "base" if stage.index == 0 else "continual"
         recipe: Recipe = getattr(strategy, name)
         if not recipe.steps(len(stage.dataset)):

@@ -136,9 +136,8 @@ class ClosedFormStrategy(ParametricBase, DiscoveryStrategy):
 
     # ---------------------------------------------------------------- the base stage
 
-    @property
-    def takes_steps(self) -> bool:
-        return self.stage_index <= 0 and self.tune_base
+    def takes_steps_at(self, stage_index: int) -> bool:
+        return stage_index == 0 and self.tune_base
 
     def begin_stage(self, stage: Stage) -> None:
         known = self.num_known

@@ -230,6 +230,10 @@ class DiscoveryStrategy(StageTemplate):
     @property
     def takes_steps(self) -> bool:
         """The current stage is learned by gradient steps; if not, it is only begun and ended."""
+        return self.takes_steps_at(max(self.stage_index, 0))
+
+    def takes_steps_at(self, stage_index: int) -> bool:
+        """Whether a stage, >= 0, is learned by gradient steps."""
         return True
 
     def generator(self, *purpose: int | str) -> torch.Generator:

@@ -7,9 +7,10 @@ from functools import cache
 
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D, Bbox
+from matplotlib.transforms import Affine2D, Bbox, Transform
 
 _ASCENT = 0.73  # height of a digit as a share of its font's size
 
@@ -23,17 +24,32 @@ def draw_outlines(
         placed: x and y, in data coordinates, and outline of each.
         colors: of each, or one of all.
     """
-    axes.add_collection(
-        PathCollection(
-            [path for _, _, path in placed],
-            facecolors=colors,
-            linewidths=0,
-            offsets=[(x, y) for x, y, _ in placed],
-            offset_transform=axes.transData,
-            transform=Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans,
-            clip_on=False,
-        ),
-        autolim=False,
+    axes.add_collection(_letters(placed, colors, axes.transData, axes.figure), autolim=False)
+
+
+def draw_titles(figure: Figure, placed: Sequence[tuple[float, float, Path]]) -> None:
+    """Letters at places of a figure.
+
+    Args:
+        placed: x and y, in inches from the lower left corner, and outline of each.
+    """
+    figure.add_artist(_letters(placed, ("black",), figure.dpi_scale_trans, figure))
+
+
+def _letters(
+    placed: Sequence[tuple[float, float, Path]],
+    colors: Sequence[str],
+    places: Transform,
+    figure: Figure,
+) -> PathCollection:
+    return PathCollection(
+        [path for _, _, path in placed],
+        facecolors=colors,
+        linewidths=0,
+        offsets=[(x, y) for x, y, _ in placed],
+        offset_transform=places,
+        transform=Affine2D().scale(1 / 72) + figure.dpi_scale_trans,
+        clip_on=False,
     )
 
 
@@ -48,7 +64,7 @@ def outline(text: str, side: str = "middle", upright: bool = False, size: float 
         size: of the font, points.
     """
     ascent = _ASCENT * size
-    path = TextPath((0, 0), text, size=size)
+    path = Affine2D().scale(size).transform_path(_unit_outline(text))
     if upright:
         path = Affine2D().rotate_deg(90).transform_path(path)
     box = extent(path)
@@ -59,6 +75,12 @@ def outline(text: str, side: str = "middle", upright: bool = False, size: float 
     else:
         x, y = box.x0 if side == "left" else box.x1, ascent / 2
     return Affine2D().translate(-x, -y).transform_path(path)
+
+
+@cache
+def _unit_outline(text: str) -> Path:
+    """To set the letters takes most of the time, and a text stands in several sizes and places."""
+    return TextPath((0, 0), text, size=1)
 
 
 def extent(path: Path) -> Bbox:

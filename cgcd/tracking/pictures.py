@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -22,7 +21,7 @@ from PIL import Image
 from cgcd.tracking.analysis import Analysis
 from cgcd.tracking.charts import draw_bars, draw_frame, draw_key, draw_steps
 from cgcd.tracking.names import drawn
-from cgcd.tracking.outlines import draw_outlines, inches, outline
+from cgcd.tracking.outlines import draw_outlines, draw_titles, inches, outline
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#E69F00", "#009E73", "#999999"
 _DPI = 100
@@ -31,7 +30,7 @@ _ROW, _FEW = 0.17, 20  # inches of a labeled row; up to so many rows their cells
 _FEW_ROW = 0.32
 _MOST_LABELS = 120
 _LETTER, _PAD = 0.072, 0.05  # inches of a letter of the labels, and from them to the map
-_UPRIGHT: dict[str, Any] = {"fontsize": 8, "rotation": 90, "va": "center"}
+_BELOW = 0.15  # inches from the lower edge to the middle of a title there
 _LEAST_SHOWN = 0.005  # what would read 0 is left empty, and nan
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # every tick costs as much as a curve
 _GROUPS = (("base", BLUE), ("earlier", GREEN), ("novel", ORANGE))
@@ -170,6 +169,7 @@ def drift(analysis: Analysis) -> Figure:
         figsize=(len(tables) * (margin + max(width, 1.9)) + 0.9, max(heights) + 1.1), dpi=_DPI
     )
     total_width, total = figure.get_size_inches()
+    titles = []
     for place, (title, values, _) in enumerate(tables):
         left = margin + place * (margin + max(width, 1.9))
         axes = figure.add_axes(
@@ -181,11 +181,11 @@ def drift(analysis: Analysis) -> Figure:
             )
         )
         _cells(axes, values, labels[place], columns, Normalize(low, 1.0), "{:.2f}")
-        middle, top = (left + width / 2) / total_width, 1 - 0.45 / total
-        figure.text(middle, 0.1 / total, _axis_title(analysis), fontsize=8, ha="center")
-        figure.text(left / total_width, top, f"Drift: {title}", fontsize=8)
+        titles.append((left + width / 2, _BELOW, outline(_axis_title(analysis), size=8)))
+        titles.append((left, total - 0.41, outline(f"Drift: {title}", "left", size=8)))
         if place + 1 == len(tables):
             _color_bar(axes, Normalize(low, 1.0), "{:.2f}")
+    draw_titles(figure, titles)
     return figure
 
 
@@ -194,7 +194,8 @@ def png(figure: Figure) -> bytes:
     figure.set_dpi(_DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    size = canvas.get_width_height()
+    image = Image.frombuffer("RGBA", size, canvas.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB")
     packed = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette, ground = packed.getpalette() or [], 3 * packed.getpixel((0, 0))  # type: ignore[operator]
     palette[ground : ground + 3] = image.getpixel((0, 0))  # type: ignore[assignment]
@@ -238,10 +239,13 @@ def _heat_map(
     norm = PowerNorm(0.6, 0, 100) if square else Normalize(0, 100)  # small shares must be seen
     _cells(axes, values, rows, columns, norm, "{:.0f}")
     _color_bar(axes, norm, "{:.0f}")
-    middle = (left + width / 2) / total_width
-    figure.text(middle, 0.1 / total, x_title, fontsize=8, ha="center")
-    figure.text(0.1 / total_width, (bottom + height / 2) / total, y_title, **_UPRIGHT)
-    figure.text(0.1 / total_width, 1 - 0.22 / total, title, fontsize=9)
+    titles = [
+        (left + width / 2, _BELOW, outline(x_title, size=8)),
+        (0.1, total - 0.17, outline(title, "left", size=9)),
+    ]
+    if y_title:
+        titles.append((0.16, bottom + height / 2, outline(y_title, upright=True, size=8)))
+    draw_titles(figure, titles)
     return figure
 
 

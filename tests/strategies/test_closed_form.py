@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from avalanche.benchmarks import nc_benchmark
 from torch.utils.data import TensorDataset
 
+from cgcd.cli.parts import _checked_steps
 from cgcd.engine import run_stages
 from cgcd.models import RidgeRegression
 from cgcd.vocabulary import InputError
@@ -52,6 +53,16 @@ def test_no_step_after_the_base_stage(build, blobs):
     assert all(torch.equal(after[name], before[name]) for name in before)
     now = strategy.classifier.state_dict()  # what was stored of a class keeps its bits
     assert all(torch.equal(now[name][: len(value)], value) for name, value in kept.items())
+
+
+def test_a_stage_without_a_step_may_be_smaller_than_a_batch(build, blobs):
+    scenario = blobs()
+    base, *later = [len(stage.dataset) for stage in scenario.train_stream]
+    assert min(later) < base
+    assert _checked_steps(build(batch_size=base), scenario) == 3
+    assert _checked_steps(build(batch_size=10**6, tune_base=False), scenario) == 0
+    with pytest.raises(InputError, match=r"stage 0 holds .* lower strategy.base.batch_size"):
+        _checked_steps(build(batch_size=10**6), scenario)
 
 
 def test_features_as_they_come(build, blobs):

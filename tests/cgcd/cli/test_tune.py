@@ -99,6 +99,11 @@ def test_values_at_keys_that_are_not_there_are_refused() -> None:
         with_values(config, {"strategy.base.epoch": 7})
 
 
+def test_a_wrong_key_beside_new_ones_is_the_one_that_is_named() -> None:
+    with pytest.raises(InputError, match=r"^strategy.base.epoch=1: .*'strategy.base.epochs'"):
+        compose_run(["++tune.grid.strategy.radius_scale=[1.0]", "strategy.base.epoch=1"], "tune")
+
+
 def test_it_stops_goes_on_ends_and_is_printed_again(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
