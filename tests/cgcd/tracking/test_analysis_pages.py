@@ -179,12 +179,17 @@ def test_labels_fit_and_do_not_overlap(number):
         assert png(figure)[:4] == b"\x89PNG"
         renderer = FigureCanvasAgg(figure).get_renderer()
         width, height = figure.bbox.width, figure.bbox.height
+        titles = [box for letters in figure.artists for box in outlines(letters)]
+        for place, box in enumerate(titles):
+            assert box.x0 > -1 and box.x1 < width + 1 and box.y0 > -1 and box.y1 < height + 1, name
+            assert not any(box.overlaps(other) for other in titles[place + 1 :]), name
         for axes in figure.axes:
             texts = [t.get_window_extent(renderer) for t in axes.texts if t.get_text()]
             letters = [outlines(c) for c in axes.collections if isinstance(c, PathCollection)]
             for box in (*texts, *(box for boxes in letters for box in boxes)):
                 assert box.x0 > -1 and box.x1 < width + 1, name
                 assert box.y0 > -1 and box.y1 < height + 1, name
+                assert not any(box.overlaps(title) for title in titles), name
             if not letters:
                 continue
             labels = letters[0]
