@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ from cgcd.memory import PrototypeBook
 from cgcd.models import GCDModel
 from cgcd.stages import Stage
 from cgcd.vocabulary import GCDOutput, InputError
+
+log = logging.getLogger(__name__)
 
 __all__ = ["BASE", "PrototypeMemory"]
 
@@ -88,9 +91,9 @@ class PrototypeMemory(ParametricBase, OnlineStrategy[PrototypeBook]):
     def begin_stage(self, stage: Stage) -> None:
         super().begin_stage(stage)
         counts = np.bincount(stage.dataset.targets)
-        if (counts >= 4).sum() < 2:
+        if (counts >= 4).sum() < 3:
             raise InputError(
-                f"the known classes have {counts.tolist()[:6]}... labeled samples; wanted two "
+                f"the known classes have {counts.tolist()[:6]} labeled samples; wanted three "
                 "classes of at least 4, for thresholds are found by hiding classes and samples: "
                 "set scenario.protocol.num_known or labeled_fraction higher"
             )
@@ -106,6 +109,11 @@ class PrototypeMemory(ParametricBase, OnlineStrategy[PrototypeBook]):
         seen = self.stage_outputs(stage)
         features, labels = seen.features.float().cpu().numpy(), seen.labels.cpu().numpy()
         spreads = calibrated_spreads(features, labels, self.blend, self.seed)
+        if not spreads.score:
+            log.warning(
+                "no known class was found again where it was hidden: the widest thresholds are "
+                "taken, and few categories will be opened"
+            )
         known = KnownClasses.of(features, labels)
         self.start = known.book(
             spreads,

@@ -59,6 +59,11 @@ class VBCGCD(ClosedFormStrategy):
     ) -> None:
         if fit not in FITS:
             raise InputError(f"fit is {fit!r}; wanted 'steps' or 'closed'")
+        if fit == "steps" and closed_form.get("update_known"):
+            raise InputError(
+                f"update_known is {closed_form['update_known']}, but Gaussians fitted by steps "
+                "never change; set strategy.update_known=0 or strategy.fit=closed"
+            )
         super().__init__(
             model=model, proposal=proposal, score_temperature=score_temperature, **closed_form
         )

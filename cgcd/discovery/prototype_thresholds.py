@@ -42,7 +42,8 @@ class KnownClasses:
     """What a prototype memory needs of labeled features; make one by `of`.
 
     Attributes:
-        origin: mean of the unit features, (D,).
+        origin: mean of the means of each class's unit features, (D,): a class of many samples does
+            not become the origin, from which it would have no direction.
         directions: mean of each class's unit features about the origin, (K, D).
         cosines: mean over a class of each sample's cosine to the mean of the others, (K,).
         deviations: standard deviations of the same, (K,).
@@ -70,14 +71,14 @@ class KnownClasses:
             ValueError: if no class has two samples.
         """
         rows = unit_rows(features.astype(np.float64))
-        origin = rows.mean(0)
-        rows = unit_rows(rows - origin)
         counts = np.bincount(labels)
         if counts.max() < 2:
             raise ValueError(
                 f"{len(labels)} samples of {len(counts)} classes; wanted two of at least one "
                 "class: how wide it is cannot be told from one"
             )
+        origin = (_sums(rows, labels, len(counts)) / counts[:, None]).mean(0)
+        rows = unit_rows(rows - origin)
         sums = _sums(rows, labels, len(counts))
         own = (unit_rows(sums[labels] - rows) * rows).sum(1)
         several = counts > 1
@@ -129,29 +130,35 @@ def calibrated_spreads(
     """The spreads with which streams of hidden and visible known classes are answered best.
 
     Each fold of the labeled classes is hidden once, two classes or more at a time where there are
-    four. Half of the others' samples make a book, which answers a shuffle of the other half and of
-    the hidden classes by the rule itself. The pair of largest mean `hidden_score` is taken.
-    Features that were tuned on the labels of hidden classes too show these narrower than a novel
-    class is, so what is found for them is an optimist's, and of several pairs the widest is taken.
+    four, and two stay visible: a single one would be the origin and have no direction. Half of the
+    others' samples make a book, which answers a shuffle of the other half and of the hidden classes
+    by the rule itself. The pair of largest mean `hidden_score` is taken. Features that were tuned
+    on the labels of hidden classes too show these narrower than a novel class is, so what is found
+    for them is an optimist's, and of several pairs the widest is taken.
 
     Args:
         features: labeled, (N, D).
-        labels: 0 .. K-1, each at least once, K >= 2, (N,).
+        labels: 0 .. K-1, each at least once, K >= 3, (N,).
         blend: see `soft_thresholds`.
         seed: deals classes and samples.
         candidates: values to try for each of the two, ascending.
 
     Raises:
-        ValueError: for fewer than two classes, or if no fold leaves a class of four samples.
+        ValueError: for fewer than three classes, or if no fold leaves a class of four samples.
 
     Source: ours; PACO, arXiv 2604.11484, too simulates discovery on the labeled classes.
     """
-    num_folds = min(NUM_FOLDS, max(2, (labels.max() + 1) // 2))
+    num_classes = int(labels.max()) + 1
+    if num_classes < 3:
+        raise ValueError(
+            f"{num_classes} classes; wanted at least three: one is hidden and two stay visible"
+        )
+    num_folds = 3 if num_classes == 3 else min(NUM_FOLDS, num_classes // 2)
     pairs = [Spreads(known, opened) for known in candidates for opened in candidates]
     generator = np.random.default_rng(seed)
     scores = []
     for fold in hidden_folds(labels, generator, num_folds):
-        place = np.full(labels.max() + 1, -1)
+        place = np.full(num_classes, -1)
         place[fold.visible] = np.arange(len(fold.visible))
         hidden = np.flatnonzero(place < 0)
         place[hidden] = len(fold.visible) + np.arange(len(hidden))
@@ -164,7 +171,7 @@ def calibrated_spreads(
         scores.append([hidden_score(ids, truth[stream], len(fold.visible)) for ids in answers])
     if not scores:
         raise ValueError(
-            f"{len(labels)} samples of {labels.max() + 1} classes; wanted four of at least two "
+            f"{len(labels)} samples of {num_classes} classes; wanted four of at least two "
             "classes: some are held out, some tell how wide a class is"
         )
     mean = np.mean(scores, axis=0)

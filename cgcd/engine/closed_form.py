@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,8 +39,14 @@ class Classifier(Protocol):
 
 
 class Scorer(Classifier, Protocol):
-    """A classifier that also says where to look for clusters and tries new classes out."""
+    """A classifier that also says where to look for clusters and tries new classes out.
 
+    Attributes:
+        needs_pairs: of labeled samples, at least one class has to have two.
+        centers: of its classes, where `points` lie.
+    """
+
+    needs_pairs: bool
     centers: Tensor
 
     def points(self, features: Tensor) -> Tensor: ...
@@ -140,6 +147,8 @@ class ClosedFormStrategy(ParametricBase, DiscoveryStrategy):
         return stage_index == 0 and self.tune_base
 
     def begin_stage(self, stage: Stage) -> None:
+        if not self.stage_index and self.scorer.needs_pairs:
+            self._check_pairs(stage)
         known = self.num_known
         rows = self.novel_classes(stage) if self.stage_index else self.num_labeled_classes(stage)
         self.model.head.grow(known + rows, generator=self.generator("head"))
@@ -231,6 +240,16 @@ class ClosedFormStrategy(ParametricBase, DiscoveryStrategy):
         if self.scorer is self.classifier:
             del heads["scorer"]
         return {**super().state_modules(), **heads, "rejection": self.rejection}  # type: ignore[dict-item]
+
+    def _check_pairs(self, stage: Stage) -> None:
+        labels = np.asarray(stage.dataset.targets)
+        counts = np.bincount(labels[labels >= 0])
+        if counts.max(initial=0) < 2:
+            raise InputError(
+                f"{type(self).__name__} measures how wide classes are, and each of the "
+                f"{len(counts)} known ones has one labeled sample; wanted two of at least one "
+                "class: label more, or set strategy=nmc"
+            )
 
     def _heads(self) -> list[Classifier]:
         same = self.scorer is self.classifier

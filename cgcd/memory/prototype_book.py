@@ -220,7 +220,8 @@ class PrototypeBook(CategoryBook):
                 wider = np.zeros((max(16, 2 * new), *rows.shape[1:]), rows.dtype)
                 wider[:new] = rows
                 setattr(self, name, wider)
-        self._sums[new] = self._units[new] = row
+        self._sums[new] = row
+        self._units[new] = _unit(row)  # as a restored book has it, to the bit
         self._counts[new] = 1
         self._thresholds[new] = self._join_threshold
         self._size += 1

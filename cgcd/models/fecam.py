@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgcd.models.gaussian import GaussianHead
-from cgcd.models.shrinkage import diagonal_correlation, jittered_cholesky
+from cgcd.models.shrinkage import diagonal_correlation, jittered_cholesky, samples_differ
 
 RECIPES = ("vit", "cnn")
 
@@ -52,9 +52,9 @@ class FeCAMHead(GaussianHead):
         return F.normalize(rows, dim=1) if self.recipe == "cnn" else rows
 
     def _factor(self, rows: Tensor) -> Tensor:
-        centered = rows - rows.mean(0)
-        if not bool(centered.any()):  # one sample tells of no correlation
+        if not samples_differ(rows):  # one sample tells of no correlation
             return torch.eye(rows.shape[1]).to(rows)
+        centered = rows - rows.mean(0)
         covariance = centered.T @ centered / max(len(rows) - 1, 1)
         raised = (1.0, 1.0, 2) if self.recipe == "cnn" else (1.0, 0.0, 1)
         return jittered_cholesky(diagonal_correlation(covariance, *raised))

@@ -16,6 +16,7 @@ from cgcd.models.shrinkage import (
     jittered_cholesky,
     ledoit_wolf_shrinkage,
     log_determinant,
+    samples_differ,
     shrunk,
     volume_aligned,
 )
@@ -51,7 +52,8 @@ class GaussianHead(nn.Module):
         dim: D, the width of the features.
         covariance: "per_class" or "tied".
         num_components: d, principal components of the labeled features to keep; None: all features.
-        blend: samples that the tied covariance counts for in that of a class, >= 0.
+        blend: samples that the tied covariance counts for in that of a class, >= 0. At 0 a class
+            whose samples do not differ has the tied one.
         shrinkage: "ledoit_wolf", or a share in [0, 1] for all classes.
         least_shrinkage: floor of "ledoit_wolf", which gives one or two samples none at all.
         log_determinant: False scores by the distance alone (Mahalanobis).
@@ -63,6 +65,9 @@ class GaussianHead(nn.Module):
     Divided by n, not n - 1. The blend is ours, with Friedman's regularized discriminant analysis,
     1989, behind it.
     """
+
+    needs_pairs = True
+    """Of labeled samples: at least one class must have two, for how wide a class is."""
 
     counts: Tensor
     means: Tensor
@@ -168,7 +173,7 @@ class GaussianHead(nn.Module):
         moved.add(
             self.points(features), labels, torch.full((len(labels),), weight, device=labels.device)
         )
-        self.counts, self.means = moved.counts, moved.means
+        self.counts, self.means = moved.counts, self._means(moved.means)
 
     @torch.no_grad()
     def provisional_scores(self, features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -214,6 +219,8 @@ class GaussianHead(nn.Module):
         centered = rows - rows.mean(0)
         own = shrunk(centered.T @ centered / len(rows), self._shrinkage(centered))
         v = blend_share(len(rows), self.blend)
+        if not v and not samples_differ(rows):
+            return self.tied_factor
         if v:
             own = (1 - v) * own + v * (self.tied_factor @ self.tied_factor.T)
         return jittered_cholesky(own)

@@ -33,6 +33,8 @@ class NearestMean(nn.Module):
     Continual Learning, arXiv 2210.04428; `euclid` is scikit-learn's NearestCentroid.
     """
 
+    needs_pairs = False
+
     def __init__(self, dim: int, definition: str = "cos_unitmean") -> None:
         super().__init__()
         if definition not in DEFINITIONS:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cgcd.memory.rows import make_room
 from cgcd.models.random_features import RandomFeatures
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
@@ -144,13 +145,17 @@ class RidgeHead(nn.Module):
         penalty: of the ridge, relative to the mean diagonal of the labeled classes' products; None
             chooses one of `PENALTIES` by five-fold accuracy on the labeled samples. Either is fixed
             in `remember`: later samples have guessed labels.
-        balanced: a sample of a class of n counts 1 / n, so that no class is favored by its size.
+        balanced: a sample of a class of n counts 1 / n, so that no class is favored by its size; n
+            is the number that the class was made of, for later samples of it too.
         seed: of the random features and of the folds.
         dtype: of the accumulated sums.
 
     Source: RanPAC, arXiv 2307.02251; 3000 features are those of DYDM's memory branch. RanPAC
     chooses its penalty anew at every task, on labels that discovery does not have.
     """
+
+    sizes: Tensor
+    """Samples that each class was made of, (K,)."""
 
     def __init__(
         self,
@@ -168,6 +173,7 @@ class RidgeHead(nn.Module):
         self.relative_penalty, self.balanced, self.seed = penalty, balanced, seed
         self.random = RandomFeatures(dim, num_features, seed)
         self.regression = RidgeRegression(num_features, dtype=dtype)
+        self.register_buffer("sizes", torch.zeros(0, dtype=torch.float64))
 
     @property
     def num_classes(self) -> int:
@@ -180,6 +186,7 @@ class RidgeHead(nn.Module):
         regression.gram = torch.zeros_like(regression.gram)
         regression.moments, regression.counts = regression.moments[:, :0], regression.counts[:0]
         regression.grow(num_classes)
+        self.sizes = labels.bincount().to(self.sizes)
         share = self.relative_penalty
         if share is None:
             share = self._chosen_penalty(features, labels)
@@ -191,6 +198,8 @@ class RidgeHead(nn.Module):
     def append(self, features: Tensor, labels: Tensor, num_classes: int) -> None:
         """Adds classes up to `num_classes`; rows of other labels are left out."""
         chosen = labels >= self.num_classes
+        fresh = labels[chosen].bincount(minlength=num_classes)[self.num_classes :]
+        self.sizes = torch.cat([self.sizes, fresh.to(self.sizes)])
         self.regression.grow(num_classes)
         labels = labels[chosen]
         self._add(self.regression, features[chosen], labels, self._weights(labels))
@@ -207,7 +216,13 @@ class RidgeHead(nn.Module):
 
     def _weights(self, labels: Tensor, weight: float = 1.0) -> Tensor:
         weights = torch.full((len(labels),), weight, device=labels.device, dtype=torch.float64)
-        return weights / labels.bincount()[labels] if self.balanced else weights
+        return weights / self.sizes.to(labels.device)[labels] if self.balanced else weights
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        make_room(self, state_dict, prefix, ("sizes",))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _add(
         self, regression: RidgeRegression, features: Tensor, labels: Tensor, weights: Tensor

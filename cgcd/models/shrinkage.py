@@ -47,6 +47,11 @@ def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
     return (1 - shrinkage) * covariance + shrinkage * mean[..., None, None] * sphere
 
 
+def samples_differ(rows: Tensor) -> bool:
+    """Whether any of (N, D), N >= 1, is not the first; their mean is not exact enough to tell."""
+    return bool((rows != rows[0]).any())
+
+
 def blend_share(num_samples: float, strength: float) -> float:
     """v = s / (n + s), the share of the tied covariance in that of a class of n samples.
 

@@ -45,6 +45,8 @@ class SteppedGaussianHead(GaussianHead):
     entry and made symmetric; log determinants replace determinants.
     """
 
+    needs_pairs = False
+
     num_base: Tensor
 
     def __init__(
@@ -83,6 +85,9 @@ class SteppedGaussianHead(GaussianHead):
         fresh = self._stepped(*self._chosen(features, labels), new, limit)
         kept = (self.counts, self.means, self.factors)
         self._keep(FittedClasses(*(torch.cat(pair) for pair in zip(kept, fresh, strict=True))))
+
+    def update(self, features: Tensor, labels: Tensor, weight: float = 1.0) -> None:
+        """Nothing: known classes stay as they were fitted."""
 
     @torch.no_grad()
     def provisional_scores(self, features: Tensor, labels: Tensor, num_classes: int) -> Tensor:

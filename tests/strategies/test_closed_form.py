@@ -16,7 +16,7 @@ from cgcd.cli.parts import _checked_steps
 from cgcd.engine import run_stages
 from cgcd.models import RidgeRegression
 from cgcd.vocabulary import InputError
-from strategies import NMC, Analytic, Gaussian
+from strategies import NMC, VBCGCD, Analytic, Gaussian
 
 KINDS = ["nmc", "gaussian", "tied", "fecam", "analytic"]
 
@@ -63,6 +63,20 @@ def test_a_stage_without_a_step_may_be_smaller_than_a_batch(build, blobs):
     assert _checked_steps(build(batch_size=10**6, tune_base=False), scenario) == 0
     with pytest.raises(InputError, match=r"stage 0 holds .* lower strategy.base.batch_size"):
         _checked_steps(build(batch_size=10**6), scenario)
+
+
+def test_classes_of_one_sample_tell_no_width(build):
+    rows, labels = torch.eye(6, 16), torch.arange(6)
+    data = TensorDataset(rows, labels)
+    data.targets = labels.tolist()
+    stock = nc_benchmark(data, data, n_experiences=2, task_labels=False, shuffle=False)
+    strategy = build(tune_base=False)
+    if isinstance(strategy, NMC):
+        strategy.train(stock.train_stream[0])
+        assert strategy.classifier.num_classes == 3
+        return
+    with pytest.raises(InputError, match="each of the 3 known ones has one labeled sample"):
+        strategy.train(stock.train_stream[0])
 
 
 def test_features_as_they_come(build, blobs):
@@ -173,6 +187,7 @@ def test_the_answers_of_nmc_are_the_nearest_means(quick_closed_form, blobs):
         (Gaussian, {"covariance": "full"}, "covariance is 'full'"),
         (Gaussian, {"blend": -1.0}, "blend is -1"),
         (Analytic, {"penalty": 0.0}, "penalty is 0"),
+        (VBCGCD, {"update_known": 0.5}, "strategy.update_known=0 or strategy.fit=closed"),
     ],
 )
 def test_bad_arguments_are_named(quick_closed_form, made, kwargs, message):

@@ -81,6 +81,14 @@ def test_diverged_features_answer_nothing(build, blob_stream):
     assert strategy.book is None
 
 
+def test_thresholds_that_find_nothing_are_said(build, blob_stream, monkeypatch, caplog):
+    build().train(blob_stream().train_stream[0])
+    assert not caplog.records
+    monkeypatch.setattr(prototype_thresholds, "hidden_score", lambda *_: 0.0)
+    build().train(blob_stream().train_stream[0])
+    assert "few categories will be opened" in caplog.text
+
+
 def test_bad_arguments(build, blob_stream):
     for given, message in (
         ({"blend": 1.5}, "blend is 1.5"),
@@ -90,6 +98,6 @@ def test_bad_arguments(build, blob_stream):
     ):
         with pytest.raises(InputError, match=message):
             build(**given)
-    for given in ({"num_base": 1}, {"per_class": 3}):
-        with pytest.raises(InputError, match="two classes of at least 4"):
+    for given in ({"num_base": 2}, {"per_class": 3}):
+        with pytest.raises(InputError, match="three classes of at least 4"):
             build().train(blob_stream(**given).train_stream[0])

@@ -36,7 +36,9 @@ def test_a_sample_is_left_out_of_the_mean_it_is_compared_with():
     features, labels = features[:-4], labels[:-4]  # the last class has one sample
     known = KnownClasses.of(features, labels)
     rows = np.stack([unit(row) for row in features])
-    rows = np.stack([unit(row - rows.mean(0)) for row in rows])
+    origin = np.mean([rows[labels == c].mean(0) for c in range(3)], axis=0)
+    np.testing.assert_allclose(known.origin, origin)
+    rows = np.stack([unit(row - origin) for row in rows])
     for c in (0, 1):
         members = np.flatnonzero(labels == c)
         own = [rows[i] @ unit(rows[members[members != i]].sum(0)) for i in members]
@@ -71,6 +73,30 @@ def test_hidden_classes_find_thresholds_that_serve_a_stream():
     assert hidden_score(ids, labels[order], 8) > 0.9 and 6 <= book.num_created <= 9
 
 
+@pytest.mark.parametrize("first", [40, 1000])
+def test_a_class_of_many_samples_keeps_its_direction(first):
+    features, labels = blobs(12, first, seed=3)
+    place = np.arange(len(labels)) % first
+    labeled = (labels < 8) & (place < np.where(labels == 0, first - 20, 20))
+    known = KnownClasses.of(features[labeled], labels[labeled])
+    book = known.book(calibrated_spreads(features[labeled], labels[labeled], 0.5), 0.5)
+    rest = np.random.default_rng(0).permutation(np.flatnonzero(place >= first - 20))
+    ids = book.observe(features[rest]).ids
+    assert (ids[labels[rest] == 0] == 0).mean() > 0.9 and 3 <= book.num_created <= 6
+
+
+def test_three_known_classes_are_enough_to_find_others():
+    found = []
+    for seed in range(5):
+        features, labels = blobs(6, 40, seed=seed)
+        labeled = (labels < 3) & (np.arange(len(labels)) % 2 == 0)
+        spreads = calibrated_spreads(features[labeled], labels[labeled], 0.5)
+        book = KnownClasses.of(features[labeled], labels[labeled]).book(spreads, 0.5)
+        book.observe(features[np.random.default_rng(1).permutation(np.flatnonzero(~labeled))])
+        found.append(book.num_created)
+    assert np.mean(found) > 2
+
+
 def test_only_the_labeled_samples_and_the_seed_count():
     features, labels = blobs(6, 8)
     first = calibrated_spreads(features, labels, 0.5, candidates=(0.5, 3.0))
@@ -96,6 +122,6 @@ def test_too_little_to_tell():
     features, labels = blobs(3, 2)
     with pytest.raises(ValueError, match="four of at least two classes"):
         calibrated_spreads(features, labels, 0.5)
-    with pytest.raises(ValueError, match="1 classes in 2 folds"):
-        calibrated_spreads(features[:2], labels[:2], 0.5)
+    with pytest.raises(ValueError, match="2 classes; wanted at least three"):
+        calibrated_spreads(features[:4], labels[:4], 0.5)
     assert KnownClasses.of(features, labels).book(Spreads(1, 1), 0.5).num_known == 3

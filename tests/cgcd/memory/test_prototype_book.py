@@ -84,6 +84,17 @@ def test_batches_prefixes_and_restored_books_answer_alike(settings, cut, tmp_pat
     assert again.lineage == whole.lineage and again.version == whole.version == 200
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_a_restored_book_has_the_bits_of_the_other(running):
+    rows = np.random.default_rng(0).standard_normal((300, 64)).astype(np.float32)
+    made, again = PrototypeBook(64, running=running), PrototypeBook(64, running=running)
+    made.add_known(rows[:5], np.full(5, 0.5), join_threshold=0.2)
+    made.observe(rows[5:200])
+    again.load_state_dict(made.state_dict())
+    assert np.array_equal(made.prototypes, again.prototypes)
+    assert np.array_equal(made.observe(rows).distance, again.observe(rows).distance)
+
+
 def test_merging_is_lineage_and_no_id_gets_another_meaning():
     made = book(0.95, 0.999, merge_every=2)
     ids = made.observe(degrees(200, 240, 220, 240)).ids  # 40 degrees apart, then one between them

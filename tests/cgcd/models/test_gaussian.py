@@ -145,8 +145,19 @@ def test_one_sample_makes_a_class_with_the_tied_covariance(data):
     head.append(data[0][:1], torch.tensor([4]), 5)
     factor = head.factors[4] @ head.factors[4].T
     torch.testing.assert_close(factor, 10 / 11 * head.tied_factor @ head.tied_factor.T)
-    with pytest.raises(ValueError, match="positive definite"):
-        fitted(data, blend=0.0).append(data[0][:1], torch.tensor([4]), 5)
+    for samples in (1, 3):  # that do not differ
+        plain = fitted(data, blend=0.0)
+        plain.append(data[0][:1].expand(samples, -1), torch.full((samples,), 4), 5)
+        assert torch.equal(plain.factors[4], plain.tied_factor)
+
+
+def test_two_samples_have_the_floor_of_the_shrinkage(caplog):
+    head = GaussianHead(2, blend=0.0)
+    rows = torch.tensor([[1.0, 2], [3, 2], [0, 0], [2, 1], [1, 3]])
+    head.remember(rows, torch.tensor([0, 0, 1, 1, 1]))  # those of class 0 lie on a line
+    wanted = torch.tensor([0.975, 0.025]).double().diag()
+    torch.testing.assert_close(head.factors[0] @ head.factors[0].T, wanted)
+    assert not caplog.records  # and no jitter
 
 
 def test_principal_components_are_scikit_learns_of_the_labeled_features(data, others):
@@ -211,6 +222,13 @@ def test_fecam_written_again(data, others, recipe):
         np.testing.assert_allclose(head(others)[:, c], -away / 2, rtol=1e-9)
 
 
+def test_fecam_keeps_means_where_its_points_lie(data):
+    head = FeCAMHead(6, "cnn")
+    head.remember(data[0].abs(), data[1])
+    head.update(data[0].abs()[100:130], torch.zeros(30).long())
+    torch.testing.assert_close(head.means.norm(dim=1), torch.ones(4).double())
+
+
 def test_fecam_refuses_what_it_cannot_do(data):
     with pytest.raises(ValueError, match="use the recipe vit"):
         FeCAMHead(6, "cnn").remember(*data)
@@ -219,7 +237,8 @@ def test_fecam_refuses_what_it_cannot_do(data):
     alone = FeCAMHead(6)
     alone.remember(*data)
     alone.append(data[0][:1], torch.tensor([4]), 5)  # one sample tells of no correlation
-    torch.testing.assert_close(alone.factors[4], torch.eye(6).double())
+    alone.append(data[0][:1].expand(3, -1), torch.full((3,), 5), 6)
+    torch.testing.assert_close(alone.factors[4:], torch.eye(6).double().expand(2, 6, 6))
 
 
 @pytest.mark.parametrize(

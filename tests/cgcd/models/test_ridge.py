@@ -143,6 +143,21 @@ def test_the_head_is_ridge_on_random_features(data, balanced):
     assert torch.equal(fresh(rows), head(rows))
 
 
+def test_later_samples_of_a_balanced_class_count_as_its_first_ones(data):
+    rows, labels = data
+    head = RidgeHead(60, num_features=80, penalty=0.1, balanced=True)
+    head.remember(rows[:-20], labels[:-20])
+    penalty, sizes = float(head.regression.penalty), labels[:-20].bincount().double()
+    restored = RidgeHead(60, num_features=80, balanced=True)
+    restored.load_state_dict(head.state_dict())
+    for few in (slice(-20, -7), slice(-7, None)):
+        restored.update(rows[few], labels[few], 0.5)
+    weights = 1 / sizes[labels]
+    weights[-20:] /= 2
+    whole = regression(head.random(rows), labels, 5, penalty, weights)
+    torch.testing.assert_close(restored(rows), whole(head.random(rows)), atol=1e-9, rtol=0)
+
+
 def test_the_penalty_is_the_best_of_five_folds(data):
     rows, labels = data
     noisy = torch.where(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import copy
 
 import numpy as np
 import pytest
 import torch
 
-from cgcd.models import GaussianHead, SteppedGaussianHead
+from cgcd.models import GaussianHead, SteppedGaussianHead, stepped_gaussian
 from cgcd.models.shrinkage import log_determinant
 from cgcd.models.stepped_gaussian import Stop, gradients, rate
 from cgcd.vocabulary import InputError
@@ -64,9 +64,50 @@ def test_no_entry_gets_far(data):
 @pytest.mark.parametrize(
     "known, total, first, second", [(50, 60, 1.2, 0.408248), (90, 100, 2.0, 0.316228)]
 )
-def test_factors_of_the_stop(known, total, first, second):
-    assert total / 50 == pytest.approx(first)
-    assert math.sqrt((total - known) / total) == pytest.approx(second, abs=1e-6)
+def test_a_first_fit_looks_at_the_base_classes_and_a_second_at_all_old_ones(
+    known, total, first, second, monkeypatch
+):
+    rows = torch.randn(2 * total, 2, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.arange(total).repeat(2)
+    head, asked = SteppedGaussianHead(2, steps=1), []
+    head.remember(rows[labels < 50], labels[labels < 50])
+    if known > 50:
+        head.append(rows, labels.where(labels < known, -1), known)
+    head.factors = head.factors * torch.arange(1, known + 1)[:, None, None]  # told apart
+
+    class Asked(Stop):
+        def __init__(self, volumes, factor):
+            asked.append((volumes, factor))
+            super().__init__(volumes, factor)
+
+    monkeypatch.setattr(stepped_gaussian, "Stop", Asked)
+    volumes = log_determinant(head.factors)
+    head.provisional_scores(rows, labels, total)
+    head.append(rows, labels, total)
+    assert torch.equal(asked[0][0], volumes[:50]) and torch.equal(asked[1][0], volumes)
+    assert [factor for _, factor in asked] == pytest.approx([first, second], abs=1e-6)
+
+
+@pytest.mark.parametrize("steps", [9, 10])
+def test_the_step_before_the_stop_is_kept_and_the_first_third_is_never_looked_at(
+    data, steps, monkeypatch
+):
+    head = fitted(data, classes=2, steps=steps)
+    monkeypatch.setattr(Stop, "is_reached", lambda *_: True)
+    asked = copy.deepcopy(head)
+    asked.append(*data, 4)
+    rows, labels = head._chosen(*data)
+    head.steps = steps // 3 + 1  # of step n > steps / 3, counted from 0, n are kept
+    plain = head._stepped(rows, labels, 2, None)
+    assert torch.equal(asked.means[2:], plain.means)
+    assert torch.equal(asked.factors[2:], plain.factors)
+
+
+def test_known_classes_take_in_nothing(data):
+    head = fitted(data, steps=5)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    head.update(*data)
+    assert all(torch.equal(before[name], value) for name, value in head.state_dict().items())
 
 
 def test_the_stop_compares_mean_determinants_on_either_side_of_1():
