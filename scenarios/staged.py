@@ -214,7 +214,6 @@ def labeled_counts(
             f"{fraction}, which labels none of the {of_base[row]} training"
             f" images of base class {classes[row]}",
             "at least 1 labeled image of each",
-            "raise scenario.protocol.labeled_fraction or leave the class out of"
-            " scenario.protocol.base_classes",
+            "raise scenario.protocol.labeled_fraction, or leave the class out of the base classes",
         )
     return num_labeled

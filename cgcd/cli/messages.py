@@ -24,13 +24,16 @@ _SHORTAGES = (  # torch and Python say these as plain RuntimeErrors
 )
 
 
+_BROKEN_PIPE = 141
+"""Exit code where nobody reads on, as of a process that SIGPIPE ends."""
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def exit_code(command: Callable[[], int], stopped: str) -> int:
     """Run a command; however it ends, what is said is one sentence.
 
-    2: something given, or this machine, cannot be used. 130: an interrupt. 1: nobody foresaw it.
+    2: something given, or this machine, cannot be used. 130: an interrupt. 141: nobody reads what
+    is printed, which is not said. 1: nobody foresaw it.
     With HYDRA_FULL_ERROR=1 in the environment errors are raised instead.
 
     Args:
@@ -46,11 +49,27 @@ def exit_code(command: Callable[[], int], stopped: str) -> int:
         print(f"cgcd: stopped; {stopped}", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            return _BROKEN_PIPE
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         code, sentence = explained(error, stopped)
         print(f"cgcd: {sentence}", file=sys.stderr)
         return code
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads what is printed any more, as behind `| head`; then nothing is."""
+    out = sys.__stdout__
+    if out is None:
+        return False
+    try:
+        os.write(out.fileno(), b"\n")
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:  # what Python flushes at its end goes there
+            os.dup2(nowhere.fileno(), out.fileno())
+        return True
+    return False
 
 
 def explained(error: Exception, stopped: str) -> tuple[int, str]:

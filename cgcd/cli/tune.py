@@ -36,6 +36,7 @@ def execute(config: Any, chosen: Mapping[str, str], arguments: Sequence[str]) ->
     from cgcd.cli.settings import check_settings
     from cgcd.tracking.tune_table import HEADER, trial_row, tune_summary
 
+    settled = without_settled(config, arguments)
     content = check_settings(config, chosen)
     folder = run_folder(content, chosen, front="tune-")
     title = f"tune {chosen['scenario']}, {chosen['strategy']}, seed {config.seed}: {folder}"
@@ -54,6 +55,8 @@ def execute(config: Any, chosen: Mapping[str, str], arguments: Sequence[str]) ->
     trials.check()
     take_folder(folder, OmegaConf.to_yaml(config, resolve=True), config.overwrite)
     print(title)
+    for name in settled:
+        print(f"{name} is as you set it; tune.grid.{name}=[...] tries values of it")
     print(f"the default and {len(trials.candidates)} candidates; equal ones run once")
     print(HEADER)
 
@@ -86,21 +89,42 @@ def execute(config: Any, chosen: Mapping[str, str], arguments: Sequence[str]) ->
     return 0
 
 
+def without_settled(config: Any, arguments: Sequence[str]) -> list[str]:
+    """Take keys out of the grid that the command line gives a value; which ones those were.
+
+    Those for which it names values to try stay.
+    """
+    from omegaconf import OmegaConf
+
+    typed = dict.fromkeys(map(_key, arguments))
+    asked = tuple(key for key in typed if key.startswith("tune.grid"))
+    settled = []
+    for key in typed:
+        front, _, name = key.rpartition(".")
+        values = OmegaConf.select(config, f"tune.grid.{front}")
+        here = front and OmegaConf.is_dict(values) and OmegaConf.is_list(values.get(name))
+        if here and not f"tune.grid.{key}".startswith(asked):
+            del values[name]
+            settled.append(key)
+    return settled
+
+
 def command(arguments: Sequence[str], best: Mapping[str, Any]) -> str:
     """The `cgcd run` of the same arguments with other values."""
     from cgcd.cli.configs import value_text
 
-    def key(argument: str) -> str:
-        return argument.lstrip("+~").partition("=")[0]
-
     kept = [
         argument
         for argument in arguments
-        if key(argument) not in {*best, "tune", "overwrite"}
-        and not key(argument).startswith("tune.")
+        if _key(argument) not in {*best, "tune", "overwrite"}
+        and not _key(argument).startswith("tune.")
     ]
     words = ["cgcd", "run", *kept, *(f"{name}={value_text(value)}" for name, value in best.items())]
     return " ".join(map(shlex.quote, words))
+
+
+def _key(argument: str) -> str:
+    return argument.lstrip("+~").partition("=")[0]
 
 
 def _tune(arguments: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ from cgcd.discovery.count_clusters import (
 )
 from cgcd.discovery.count_problem import CountProblem, Evidence, evidence
 from cgcd.discovery.kmeans import kmeans
+from cgcd.vocabulary import InputError
 
 SILHOUETTE_SAMPLES = 2000
 FREE_STARTS = 3
@@ -134,9 +135,10 @@ def _clusters(problem: CountProblem, is_pinned: bool) -> tuple[GrowingClusters, 
     known, samples = problem.num_known, len(problem.features)
     low, high = max(0, 2 - known), min(problem.max_novel, samples - 1 - known)
     if high < low:
-        raise ValueError(
-            f"{samples} features cannot be cut into the clusters of {known} known classes and a "
-            "novel one; give a larger stage or count by 'coverage'"
+        raise InputError(
+            f"{samples} unlabeled samples cannot be cut into clusters of {known} known classes and "
+            "a novel one; wanted more of them: set estimator=coverage, num_novel=<number>, or make "
+            "the stage larger"
         )
     if is_pinned:
         return problem.pinned_clusters, low, high

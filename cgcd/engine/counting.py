@@ -104,7 +104,7 @@ class NovelCounter(nn.Module):
         known: tuple[Tensor, Tensor] | None,
         generator: torch.Generator,
     ) -> CountEstimate:
-        """The number of novel classes among unlabeled features, at least 1.
+        """The number of novel classes among unlabeled features; 0 is possible.
 
         Args:
             features: (N, D).
@@ -125,8 +125,8 @@ class NovelCounter(nn.Module):
         most = self.max_novel or max(10, 2 * (int(labels.max()) + 1))
         if len(features) < 2:
             raise InputError(
-                f"{len(features)} unlabeled samples; wanted at least 2 to count their classes: set "
-                "num_novel=<number>"
+                f"{len(features)} unlabeled samples; wanted at least 2 to count their classes: put "
+                "them into the stage before or after this one"
             )
         problem = CountProblem(
             features, references, labels, min(most, len(features) - 1), self.seed
@@ -154,8 +154,9 @@ def estimated(strategy: Any, stage: Any) -> int:
         counts.append(_plain(strategy.stage_index, estimate))
         _log_evidence(strategy, counts[-1])
         log.info(
-            "stage %d: %d novel classes estimated by %s",
-            *(strategy.stage_index, counts[-1]["estimated"], estimate.estimator),
+            "stage %d: %d novel classes estimated by %s%s",
+            *(strategy.stage_index, estimate.num_novel, estimate.estimator),
+            "" if estimate.num_novel else "; 1 is taken, the least there is",
         )
     return int(counts[-1]["estimated"])
 
@@ -192,6 +193,7 @@ def _plain(stage: int, estimate: CountEstimate) -> dict[str, Any]:
     return {
         "stage": stage,
         "estimated": max(1, estimate.num_novel),
+        "counted": estimate.num_novel,
         "estimator": estimate.estimator,
         "seconds": round(estimate.seconds, 3),
         "candidates": estimate.candidates.tolist(),

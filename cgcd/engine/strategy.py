@@ -287,7 +287,8 @@ class DiscoveryStrategy(StageTemplate):
             raise InputError(
                 f"stage {self.stage_index} is to bring {told} novel classes beside "
                 f"{self.num_known} known ones with {len(stage.dataset)} samples; wanted at least "
-                "one novel class and a sample for each: set num_novel=<number> or change the stages"
+                "one novel class, and as many samples as known and novel classes together: set "
+                "num_novel=<number>, or make the stage larger"
             )
         return int(told)
 

@@ -77,11 +77,13 @@ class PrototypeBook(CategoryBook):
         self, dim: int, *, running: bool = True, merge_every: int = 0, mature: int = 10
     ) -> None:
         super().__init__()
-        if merge_every < 0 or mature < 1:
+        if merge_every < 0:
             raise InputError(
-                f"merge_every is {merge_every} and mature {mature}; wanted at least 0 and at least "
-                "1: set strategy.merge_every=0 for no merging"
+                f"merge_every is {merge_every}; wanted at least 0: set strategy.merge_every=0 for "
+                "no merging"
             )
+        if mature < 1:
+            raise InputError(f"mature is {mature}; wanted at least 1: set strategy.mature=10")
         self.dim, self.running = dim, running
         self.merge_every, self.mature = merge_every, mature
         self._fill(

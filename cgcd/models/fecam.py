@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cgcd.models.gaussian import GaussianHead
 from cgcd.models.shrinkage import diagonal_correlation, jittered_cholesky, samples_differ
+from cgcd.vocabulary import InputError
 
 RECIPES = ("vit", "cnn")
 
@@ -43,8 +44,9 @@ class FeCAMHead(GaussianHead):
         if self.recipe == "vit":
             return F.normalize(rows, dim=1)
         if bool((rows < 0).any()):
-            raise ValueError(
-                "a feature is below 0 and the recipe cnn takes square roots; use the recipe vit"
+            raise InputError(
+                "a feature is below 0 and FeCAM's recipe cnn takes square roots; use the recipe "
+                "vit: set strategy.covariance=fecam"
             )
         return rows.sqrt()
 

@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cgcd.tracking.table import estimate_text
+
 
 def draw_counts(results: Mapping[str, Any], path: Path) -> None:
     """Write the picture of `counts_figure`; the suffix of the path decides the format."""
@@ -39,7 +41,7 @@ def counts_figure(results: Mapping[str, Any]) -> Figure:
         truth = true.get(count["stage"])
         if truth is not None:
             axes.axvline(truth, color="tab:green", ls="--", label="in truth")
-        axes.set(title=f"stage {count['stage']}: {count['estimated']}", xlabel="novel classes")
+        axes.set(title=f"stage {count['stage']}: {estimate_text(count)}", xlabel="novel classes")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_yticks([0, 1], ["least", "largest"])
         axes.grid(alpha=0.3)

@@ -56,8 +56,8 @@ def draw_stream_curves(results: Mapping[str, Any], path: Path) -> None:
             above.plot(seen, [100 * row[key] for row in rows], label=title, **style)
     above.set(ylabel="accuracy so far (%)", ylim=(0, 102))
     above.set_title(_run_name(results))
-    if above.lines:
-        above.legend(loc="upper center", bbox_to_anchor=(0.5, 0.75), ncols=2, fontsize=7)
+    if above.lines:  # curves may be anywhere
+        figure.legend(handles=above.lines, loc="outside lower center", ncols=3, fontsize=8)
     below.plot(seen, [row["stream/created"] for row in rows], color="black", label="created")
     if all("stream/true_novel" in row for row in rows):
         true = [row["stream/true_novel"] for row in rows]

@@ -77,12 +77,19 @@ def summary(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, count_line(results)])
 
 
+def estimate_text(count: Mapping[str, Any]) -> str:
+    """An estimate, and what was counted where that is less than the one class there must be."""
+    estimated = count["estimated"]
+    counted = count.get("counted", estimated)
+    return str(estimated) if counted == estimated else f"{estimated} (counted {counted})"
+
+
 def count_line(results: Mapping[str, Any]) -> str:
     """How the number of novel classes was known; where it was estimated, every estimate."""
     line = f"number of novel classes: {results['num_novel']}"
     counts = results.get("counts", [])
     if counts:
-        line += ", by stage " + ", ".join(str(count["estimated"]) for count in counts)
+        line += ", by stage " + ", ".join(map(estimate_text, counts))
         chosen = {count["estimator"] for count in counts}
         if chosen != {results["num_novel"].removeprefix("estimated (").removesuffix(")")}:
             line += f", chosen estimator {', '.join(sorted(chosen))}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from cgcd.engine import Baselines, discovery_evaluator, run_stages
+from cgcd.engine import Baselines, counting, discovery_evaluator, run_stages
 from cgcd.tracking.table import count_line
 from strategies import SimGCD
 
@@ -71,6 +72,16 @@ def test_groups_are_those_of_the_truth_when_the_count_is_wrong(quick_happy, blob
     for told, given in zip(right.rows, wrong.rows, strict=True):
         groups = {key for key in told if key.startswith("accuracy/")}
         assert groups == {key for key in given if key.startswith("accuracy/")}
+
+
+def test_a_count_of_none_is_kept_and_said(quick_happy, blobs, monkeypatch, caplog):
+    estimate = counting.estimate_novel
+    none = lambda *given: replace(estimate(*given), num_novel=0)  # noqa: E731
+    monkeypatch.setattr(counting, "estimate_novel", none)
+    caplog.set_level("INFO", "cgcd")
+    result = run_stages(estimating(quick_happy), blobs(num_novel=None))
+    assert [(c["estimated"], c["counted"]) for c in result.facts["counts"]] == [(1, 0), (1, 0)]
+    assert "stage 2: 0 novel classes estimated by silhouette; 1 is taken" in caplog.text
 
 
 def test_a_mixed_stage_is_counted_after_the_warm_up(quick, blob_single_stage):

@@ -93,7 +93,7 @@ def test_bad_arguments(build, blob_stream):
     for given, message in (
         ({"blend": 1.5}, "blend is 1.5"),
         ({"merge_every": -1}, "merge_every is -1"),
-        ({"mature": 0}, "mature 0"),
+        ({"mature": 0}, "mature is 0"),
         ({"student_temperature": 0}, "student_temperature is 0"),
     ):
         with pytest.raises(InputError, match=message):

@@ -25,6 +25,7 @@ from cgcd.tracking.report.chart import (
 from cgcd.tracking.report.folder import ONLINE, PARTS, SINGLE_STAGE, STAGED, StoredRun
 from cgcd.tracking.report.markup import Markup, joined, named
 from cgcd.tracking.report.page import figure, panels
+from cgcd.tracking.table import estimate_text
 
 _LINES = (
     ("closed-set bound, All", "bound/closed_set_all", DARK, "9 3 2 3"),
@@ -128,7 +129,7 @@ def count_evidence(run: StoredRun) -> Markup:
                 count["scores"].items(), COLORS * 3, DASHES * 6, strict=False
             )
         ]
-        marks = [(float(count["estimated"]), f"estimated: {count['estimated']}", BLACK)]
+        marks = [(float(count["estimated"]), f"estimated: {estimate_text(count)}", BLACK)]
         truth = true.get(count["stage"], run.results.get("true_novel"))
         if truth is not None:
             marks.append((float(truth), f"in truth: {int(truth)}", GREEN))

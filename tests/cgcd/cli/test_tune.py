@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from cgcd.cli.configs import choices, compose_run, config_dir, value_text, with_values
 from cgcd.cli.main import main
 from cgcd.cli.settings import check_settings
-from cgcd.cli.tune import command
+from cgcd.cli.tune import command, without_settled
 from cgcd.engine.candidates import flat_grid, grid_candidates
 from cgcd.vocabulary import InputError
 from strategies import Happy
@@ -88,6 +88,18 @@ def test_the_command_is_the_one_typed_with_the_best_values() -> None:
         *("strategy.continual.optimizer.lr=0.03", "scenario.augmentations=['a b']"),
     ]
     assert command(["scenario=digits"], {}) == "cgcd run scenario=digits"
+
+
+def test_what_the_command_line_settles_is_not_tried() -> None:
+    def settled(*typed: str) -> tuple[list[str], set[str]]:
+        config, _ = compose_run(["strategy=gaussian", *typed], "tune")
+        return without_settled(config, typed), {*flat_grid(OmegaConf.to_object(config.tune.grid))}
+
+    blend, tuned = "strategy.blend", "strategy.tune_base"
+    assert settled("strategy.kmeans_starts=2") == ([], {blend, tuned})
+    assert settled("strategy.tune_base=false") == ([tuned], {blend})
+    for grid in (f"++tune.grid.{tuned}=[true]", "tune.grid={strategy: {tune_base: [true]}}"):
+        assert settled(f"{tuned}=false", grid) == ([], {blend, tuned})
 
 
 def test_values_at_keys_that_are_not_there_are_refused() -> None:

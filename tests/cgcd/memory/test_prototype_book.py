@@ -149,6 +149,8 @@ def test_bad_uses():
         book().add_known(AXES, np.zeros(2), join_threshold=0.5)
     with pytest.raises(InputError, match="merge_every is -1"):
         PrototypeBook(2, merge_every=-1)
+    with pytest.raises(InputError, match=r"mature is 0; .* strategy.mature=10"):
+        PrototypeBook(2, mature=0)
     with pytest.raises(InputError, match=r"sums \(2, 2\).* of width 3"):
         PrototypeBook(3).load_state_dict(book().state_dict())
     state = book().state_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cgcd.tracking.table import HEADER, summary, table, table_row
+from cgcd.tracking.table import HEADER, estimate_text, summary, table, table_row
 
 BASE = {
     "stage": 0,
@@ -82,6 +82,13 @@ def test_without_truth_the_base_classes_count_by_name() -> None:
         "base classes by name at the end: 62.5 % of the 40 held-out labeled samples",
         "number of novel classes: estimated (silhouette), by stage 2",
     ]
+
+
+def test_a_count_of_none_is_told_beside_the_one_that_is_taken() -> None:
+    few = {"stage": 1, "estimated": 1, "counted": 0, "estimator": "silhouette"}
+    assert estimate_text(few) == "1 (counted 0)"
+    assert estimate_text({**few, "counted": 1}) == "1"
+    assert estimate_text({"estimated": 3}) == "3"  # stored by an older version
 
 
 def test_the_summary_without_baselines_shows_none() -> None:
