@@ -31,6 +31,7 @@ from cgcd.engine.determinism import set_determinism
 from cgcd.engine.loop import check_setting
 from cgcd.engine.processes import is_first, own_device
 from cgcd.engine.seeding import isolated_randomness
+from cgcd.engine.strategy import checked_novel
 from cgcd.engine.trunk_cache import GIBIBYTE
 from cgcd.models import GCDModel
 from cgcd.places import input_cache
@@ -119,6 +120,7 @@ class Parts:
         check_setting(strategy, scenario)
         _check_weights(strategy)
         steps = _checked_steps(strategy, scenario)
+        _check_rooms(strategy, scenario)
         if progress is not None:
             progress.total_steps = steps
         if model.backbone.origin == "random" and strategy.warm_up is None:
@@ -290,6 +292,23 @@ def _check_weights(strategy: DiscoveryStrategy) -> None:
                 )
 
 
+def _check_rooms(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> None:
+    """Refuse numbers of novel classes that a later stage has too few samples for.
+
+    Raises:
+        InputError: naming the stage, before anything is trained.
+    """
+    known = scenario.num_base
+    for stage in scenario.train_stream[1:] if scenario.setting == "continual" else ():
+        told = stage.num_novel if strategy.num_novel == "given" else strategy.num_novel
+        if not isinstance(told, int):  # told by nobody, or estimated when the stage is there
+            return
+        if not stage.mixed:
+            samples = len(stage.dataset)
+            checked_novel(told, samples - known, stage.index, known, samples)
+        known += told
+
+
 def _checked_steps(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> int:
     """Optimizer steps of the whole run.
 
@@ -307,6 +326,7 @@ def _checked_steps(strategy: DiscoveryStrategy, scenario: DiscoveryScenario) -> 
             raise InputError(
                 f"stage {stage.index} holds {len(stage.dataset)} samples, fewer than one batch of "
                 f"{recipe.batch_size}; lower strategy.{name}.batch_size"
+                f"{', or set strategy.tune_base=false' if hasattr(strategy, 'tune_base') else ''}"
             )
         steps += recipe.epochs * recipe.steps(len(stage.dataset))
     return steps

@@ -283,14 +283,7 @@ class DiscoveryStrategy(StageTemplate):
                 f"num_novel is 'given' but stage {self.stage_index} does not tell how many classes "
                 "are new; set num_novel=estimate or num_novel=<number>"
             )
-        if not 1 <= told <= room:
-            raise InputError(
-                f"stage {self.stage_index} is to bring {told} novel classes beside "
-                f"{self.num_known} known ones with {len(stage.dataset)} samples; wanted at least "
-                "one novel class, and as many samples as known and novel classes together: set "
-                "num_novel=<number>, or make the stage larger"
-            )
-        return int(told)
+        return checked_novel(told, room, self.stage_index, self.num_known, len(stage.dataset))
 
     @torch.no_grad()
     def stage_outputs(self, stage: Stage) -> StageOutputs:
@@ -340,3 +333,19 @@ class DiscoveryStrategy(StageTemplate):
     @property
     def _recipe_name(self) -> str:
         return "base" if self.stage_index <= 0 else "continual"
+
+
+def checked_novel(told: int, room: int, stage_index: int, num_known: int, num_samples: int) -> int:
+    """How many classes are new, as told.
+
+    Raises:
+        InputError: if there is none, or more than `room`, the samples that may show one.
+    """
+    if not 1 <= told <= room:
+        raise InputError(
+            f"stage {stage_index} is to bring {told} novel classes beside {num_known} known ones "
+            f"with {num_samples} samples; wanted at least one novel class, and as many "
+            "samples as known and novel classes together: set num_novel=<number>, or make the "
+            "stage larger"
+        )
+    return int(told)

@@ -72,6 +72,7 @@ CONTRADICTIONS = [
     ),
     (["~strategy.continual.weights.contrastive"], "contrastive is missing", "loss terms are"),
     (["+strategy.base.weights.nope=1"], "nope is given", "loss terms are"),
+    (["num_novel=500"], "stage 1 is to bring 500 novel classes", "make the stage larger"),
     (["num_novel=estimate", "estimator=guess"], "estimator is 'guess'", "wanted one of"),
     (["-m", "--cfg", "job"], "-m runs and --cfg", "give one of the two"),
     (["seed=0,1"], "seed=0,1 is a sweep", "add -m"),

@@ -61,7 +61,10 @@ def test_a_stage_without_a_step_may_be_smaller_than_a_batch(build, blobs):
     assert min(later) < base
     assert _checked_steps(build(batch_size=base), scenario) == 3
     assert _checked_steps(build(batch_size=10**6, tune_base=False), scenario) == 0
-    with pytest.raises(InputError, match=r"stage 0 holds .* lower strategy.base.batch_size"):
+    refused = r"stage 0 holds .* lower strategy.base.batch_size, or set strategy.tune_base=false"
+    with pytest.raises(InputError, match=refused):
+        InputError, match=r"stage 0 holds .* lower strategy.base.batch_size, or set .*tune_base=f"
+    ):
         _checked_steps(build(batch_size=10**6), scenario)
 
 
