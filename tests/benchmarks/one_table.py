@@ -2,14 +2,15 @@
 
     python tests/benchmarks/one_table.py ROOT [--cifar100 FILE] [--omniglot FILE]
         [--photos FILE --weights FILE] [--only DATASET/STRATEGY/SEED ...] [--quick] [--show]
-        [--missing] [--keep] [--html]
+        [--missing] [--keep] [--html] [--short]
 
 `--cifar100` takes embeddings with their split, `--omniglot` what `omniglot_embeddings.py` writes,
 `--photos` and `--weights` the images as .npz and MobileNetV2's file. Each cell is a run of
 `cgcd run` in a process of its own, in a folder under ROOT/runs; one that was run with the same
 arguments is read and not run again, so the table can be made in pieces, and by several processes:
 `--only 'cifar100/*/0'`. First it prints how long what is left may take, by data set; last the
-tables as Markdown, or with `--html` one line each, of all cells that are there. `--show` runs
+tables as Markdown, or with `--html` one line each, of all cells that are there; `--short` prints
+one table of all data sets with stages and another of the streams instead. `--show` runs
 nothing. `--keep` stores what the tables need in one_table.json beside this file, whose cells are
 shown like those of ROOT but run again where ROOT lacks them; `--missing` leaves those out.
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import subprocess
@@ -45,6 +47,21 @@ CAPTION = (
     "seed, at most 5 epochs a stage."
 )
 GROUPS = ("all", "known", "novel")
+NAMES = {
+    "happy": "Happy",
+    "happy_memory": "Happy, analytic memory beside it",
+    "proto_gcd": "ProtoGCD",
+    "simgcd": "SimGCD, stage after stage",
+    "gcd": "GCD",
+    "nmc": "NMC",
+    "gaussian": "Gaussian",
+    "analytic": "Analytic",
+    "vb_cgcd": "VB-CGCD, as published",
+    "vb_cgcd_closed": "VB-CGCD, closed form",
+    "phe": "PHE",
+    "smile": "SMILE",
+    "prototype_memory": "prototype memory",
+}
 KEPT = Path(__file__).with_name("one_table.json")
 NEEDED = {
     *(f"accuracy/{group}" for group in GROUPS),
@@ -235,6 +252,76 @@ def stream_table(rows: dict[str, list[Row]]) -> Table:
     return head, lines
 
 
+Rows = dict[str, dict[str, list[Row]]]
+"""By data set and strategy, one a seed."""
+
+
+def short_table(found: Rows) -> Table:
+    """Means over stages and seeds, one row a strategy and one column a data set with stages."""
+    datasets = [dataset for dataset in found if not dataset.endswith("_stream")]
+    staged = {dataset: found[dataset] for dataset in datasets if dataset != "photos"}
+    head = ["mean All / Known / Novel; All where counts are estimated", *staged]
+    head += ["M_f, s: cifar100"] * ("cifar100" in staged)
+    best = {
+        d: max(_mean_all(runs, "accuracy/") for runs in rows.values()) for d, rows in staged.items()
+    }
+    lines = []
+    for name in (name for name in NAMES if any(name in rows for rows in staged.values())):
+        cells = [NAMES[name]]
+        for dataset, rows in staged.items():
+            runs, guessed = rows.get(name, []), rows.get(f"{name}-estimated", [])
+            cells.append(_short(runs, "accuracy/", best[dataset]))
+            cells[-1] += f"; {_mean_all(guessed, 'accuracy/'):.1f}" if guessed else ""
+        runs = staged.get("cifar100", {}).get(name, [])
+        if runs:
+            forgotten = spread([run["stages"][-1].get("forgetting/m_f") for run in runs])
+            cells.append(f"{forgotten.split()[0]}, {costs(runs)[0].split()[0]}")
+        lines.append(cells)
+    floors = (
+        ("floor: nearest mean with k-means", "floor/nearest_mean_"),
+        ("floor: k-means", "floor/kmeans_"),
+        ("closed-set bound", "bound/closed_set_"),
+    )
+    for title, front in floors:
+        cells = [_short(rows.get("nmc", []), front, math.inf) for rows in staged.values()]
+        lines.append([title, *cells, *[""] * (len(head) - 1 - len(cells))])
+    return head, lines
+
+
+def short_stream_table(found: Rows) -> Table:
+    """The same of the streams, with categories, bound and leader of each method's own runs."""
+    streams = {d.removesuffix("_stream"): rows for d, rows in found.items() if "_stream" in d}
+    head = ["strict All / Known / Novel; created; bound, leader All", *streams]
+    lines = []
+    for name in (name for name in NAMES if any(name in rows for rows in streams.values())):
+        cells = [NAMES[name]]
+        for rows in streams.values():
+            ends = [run["stages"][-1] for run in rows.get(name, [])]
+
+            def mean(key: str, scale: float = 100.0, last: Sequence[Row] = tuple(ends)) -> str:
+                return f"{scale * np.mean([end[key] for end in last]):.1f}" if last else "-"
+
+            made = f"{mean('stream/created', 1)} of {mean('stream/true_novel', 1)}"
+            beside = mean("bound/closed_set_strict_all"), mean("floor/leader_strict_all")
+            parts = [spread([end["strict/all"] for end in ends])]
+            parts += [mean(f"strict/{group}") for group in GROUPS[1:]]
+            cells.append(f"{' / '.join(parts)}; {made}; {', '.join(beside)}")
+        lines.append(cells)
+    return head, lines
+
+
+def _mean_all(runs: Sequence[Row], front: str) -> float:
+    values = [over_stages(run, f"{front}all") for run in runs]
+    return 100 * float(np.mean([value for value in values if value is not None] or [math.nan]))
+
+
+def _short(runs: Sequence[Row], front: str, best: float) -> str:
+    """All with its deviation, Known, Novel; bold where All is the best."""
+    first, *others = (spread([over_stages(run, front + group) for run in runs]) for group in GROUPS)
+    first = f"**{first}**" if _mean_all(runs, front) >= best else first
+    return " / ".join([first, *(other.split()[0] for other in others if other != "-")])
+
+
 def as_markdown(title: str, table: Table) -> str:
     head, rows = table
     lines = [head, ["---"] * len(head), *rows]
@@ -252,11 +339,16 @@ def as_html(title: str, table: Table) -> str:
     return f"<details><summary>{escape(title)}</summary><table>{body}</table></details>"
 
 
-def print_tables(found: dict[Cell, Row], write: Callable[[str, Table], str]) -> None:
-    by_dataset: dict[str, dict[str, list[Row]]] = {}
+def print_tables(
+    found: dict[Cell, Row], write: Callable[[str, Table], str], is_short: bool
+) -> None:
+    by_dataset: Rows = {}
     for cell, row in found.items():
         by_dataset.setdefault(cell.dataset, {}).setdefault(cell.strategy, []).append(row)
-    for dataset, rows in by_dataset.items():
+    if is_short:
+        print(write("stages", short_table(by_dataset)))
+        print(write("streams", short_stream_table(by_dataset)))
+    for dataset, rows in ({} if is_short else by_dataset).items():
         table = stream_table if dataset.endswith("_stream") else staged_table
         print(write(dataset, table(rows)))
     commits = sorted({row["commit"][:7] for row in found.values()})
@@ -269,7 +361,7 @@ def main() -> None:
     for name in ("cifar100", "omniglot", "photos", "weights"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--only", nargs="*", default=["*"])
-    for name in ("quick", "show", "missing", "keep", "html"):
+    for name in ("quick", "show", "missing", "keep", "html", "short"):
         parser.add_argument(f"--{name}", action="store_true")
     asked = parser.parse_args()
     root = asked.root.resolve()
@@ -300,7 +392,7 @@ def main() -> None:
     if asked.keep:
         keep(found)
     if found:
-        print_tables(found, as_html if asked.html else as_markdown)
+        print_tables(found, as_html if asked.html else as_markdown, asked.short)
 
 
 if __name__ == "__main__":
