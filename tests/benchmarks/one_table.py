@@ -62,6 +62,15 @@ NAMES = {
     "smile": "SMILE",
     "prototype_memory": "prototype memory",
 }
+TITLES = {
+    "digits": "Digits, 5 + 5 x 1 classes, stage by stage",
+    "cifar100": "CIFAR-100 embeddings, 50 + 5 x 10 classes, stage by stage",
+    "omniglot": "Omniglot embeddings, 100 + 5 x 20 characters, stage by stage",
+    "digits_stream": "Digits one at a time, 5 + 5 classes",
+    "cifar100_stream": "CIFAR-100 embeddings one at a time, 50 + 50 classes",
+    "omniglot_stream": "Omniglot embeddings one at a time, 100 + 100 characters",
+    "photos": "CIFAR-100 photos, 50 + 5 x 10 classes, reduced",
+}
 KEPT = Path(__file__).with_name("one_table.json")
 NEEDED = {
     *(f"accuracy/{group}" for group in GROUPS),
@@ -350,7 +359,7 @@ def print_tables(
         print(write("streams", short_stream_table(by_dataset)))
     for dataset, rows in ({} if is_short else by_dataset).items():
         table = stream_table if dataset.endswith("_stream") else staged_table
-        print(write(dataset, table(rows)))
+        print(write(TITLES[dataset], table(rows)))
     commits = sorted({row["commit"][:7] for row in found.values()})
     print(f"\n{CAPTION} Commit {', '.join(commits)}.")
 
