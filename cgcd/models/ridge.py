@@ -15,6 +15,8 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 """Penalties to choose from, relative to the mean diagonal of the accumulated products."""
 CHUNK = 4096
 """Samples whose random features exist at once."""
+KEPT_INPUTS = 2**29
+"""Bytes of random features that are kept while penalties are compared; more are made twice."""
 STRIP = 500
 """Rows of the symmetric sums that are computed at once, up to the diagonal."""
 
@@ -214,7 +216,9 @@ class RidgeHead(nn.Module):
         """Regressed one-hot targets, (N, K), for features (N, D)."""
         return self.regression(self.random(features))
 
-    def _weights(self, labels: Tensor, weight: float = 1.0) -> Tensor:
+    def _weights(self, labels: Tensor, weight: float = 1.0) -> Tensor | None:
+        if weight == 1 and not self.balanced:
+            return None
         weights = torch.full((len(labels),), weight, device=labels.device, dtype=torch.float64)
         return weights / self.sizes.to(labels.device)[labels] if self.balanced else weights
 
@@ -225,12 +229,12 @@ class RidgeHead(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _add(
-        self, regression: RidgeRegression, features: Tensor, labels: Tensor, weights: Tensor
+        self, regression: RidgeRegression, features: Tensor, labels: Tensor, weights: Tensor | None
     ) -> None:
-        for x, y, w in zip(
-            features.split(CHUNK), labels.split(CHUNK), weights.split(CHUNK), strict=True
-        ):
-            regression.add(self.random(x), y, w)
+        for first in range(0, len(labels), CHUNK):
+            some = slice(first, first + CHUNK)
+            own = None if weights is None else weights[some]
+            regression.add(self.random(features[some]), labels[some], own)
 
     def _chosen_penalty(self, features: Tensor, labels: Tensor, num_folds: int = 5) -> float:
         """Takes in the samples; the one of `PENALTIES` with the best accuracy on held-out folds.
@@ -241,21 +245,29 @@ class RidgeHead(nn.Module):
         order = np.random.default_rng(self.seed).permutation(len(labels))
         fold = torch.as_tensor(np.arange(len(labels)) % num_folds)[torch.as_tensor(order).argsort()]
         whole, parts, weights = self.regression, [], self._weights(labels)
+        keeps = len(labels) * len(whole.gram) * whole.gram.element_size() <= KEPT_INPUTS
         for index in range(num_folds):
             part = RidgeRegression(len(whole.gram), dtype=whole.gram.dtype).to(features.device)
             part.grow(whole.num_classes)
             held = (fold == index).to(features.device)
-            self._add(part, features[held], labels[held], weights[held])
+            inputs = None
+            if keeps:
+                inputs = self.random(features[held]).to(whole.gram)
+                part.add(inputs, labels[held], None if weights is None else weights[held])
+            else:
+                own = None if weights is None else weights[held]
+                self._add(part, features[held], labels[held], own)
             whole.merge(part)
-            parts.append((part, held))
+            parts.append((part, held, inputs))
         right = torch.zeros(len(PENALTIES))
-        for part, held in parts:
-            inputs, truth = self.random(features[held]).to(whole.gram), labels[held]
+        for part, held, inputs in parts:
+            if inputs is None:
+                inputs = self.random(features[held]).to(whole.gram)
             gram, moments = whole.gram - part.gram, whole.moments - part.moments
             unit = float(gram.diagonal().mean())
-            for place, share in enumerate(PENALTIES):
-                solution = solved(gram, moments, max(share * unit, 1e-300))
-                right[place] += int(((inputs @ solution).argmax(1) == truth).sum())
+            solutions = [solved(gram, moments, max(share * unit, 1e-300)) for share in PENALTIES]
+            answers = (inputs @ torch.cat(solutions, 1)).unflatten(1, (len(PENALTIES), -1))
+            right += (answers.argmax(2) == labels[held, None]).sum(0).to(right)
         return PENALTIES[int(right.argmax())]
 
 
@@ -265,9 +277,12 @@ def solved(gram: Tensor, moments: Tensor, penalty: float) -> Tensor:
     Raises:
         ValueError: if G + g I is not positive definite to the precision of its numbers.
     """
-    penalized = gram.clone()
-    penalized.diagonal().add_(penalty)
-    factor, failed = torch.linalg.cholesky_ex(penalized)
+    own = gram.diagonal().clone()
+    gram.diagonal().add_(penalty)  # a copy as large as G takes longer
+    try:
+        factor, failed = torch.linalg.cholesky_ex(gram)
+    finally:
+        gram.diagonal().copy_(own)
     if int(failed):
         raise ValueError(
             f"a penalty of {penalty:.3g} is too small for products with a mean diagonal of "

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from cgcd.models import RandomFeatures, RidgeHead, RidgeRegression
+from cgcd.models import RandomFeatures, RidgeHead, RidgeRegression, ridge
 
 
 def regression(rows, labels, num_classes, penalty=1.0, weights=None, dtype=torch.float64):
@@ -104,6 +104,13 @@ def test_an_endless_penalty_decides_by_class_sums(data):
     assert torch.equal(made(rows).argmax(1), (rows @ sums.T).argmax(1))
 
 
+def test_a_solution_leaves_the_sums_as_they_are(data):
+    made = regression(*data, 5, 0.3)
+    before = made.gram.clone()
+    _ = made.weights
+    assert torch.equal(made.gram, before)
+
+
 def test_a_changed_penalty_needs_no_sample(data):
     rows, labels = data
     made = regression(rows, labels, 5, 1.0)
@@ -158,7 +165,9 @@ def test_later_samples_of_a_balanced_class_count_as_its_first_ones(data):
     torch.testing.assert_close(restored(rows), whole(head.random(rows)), atol=1e-9, rtol=0)
 
 
-def test_the_penalty_is_the_best_of_five_folds(data):
+@pytest.mark.parametrize("kept", [0, 2**29])
+def test_the_penalty_is_the_best_of_five_folds(data, kept, monkeypatch):
+    monkeypatch.setattr(ridge, "KEPT_INPUTS", kept)
     rows, labels = data
     noisy = torch.where(
         torch.rand(400, generator=torch.Generator().manual_seed(0)) < 0.3, 4, labels
