@@ -128,7 +128,7 @@ def _rows(files: Mapping[str, Path]) -> Iterator[tuple[str, str, tuple[str, ...]
                 stream = _stream(dataset, strategy, files[dataset], number)
                 yield f"{dataset}_stream", strategy, (f"strategy={strategy}", *stream)
     for strategy in PHOTOS if {"photos", "weights"} <= files.keys() else ():
-        yield "photos", strategy, (*STAGED[strategy], *_photos(files))
+        yield "photos", strategy, (*STAGED[strategy], *_photos(strategy, files))
 
 
 def _staged(dataset: str, strategy: str, files: Mapping[str, Path]) -> tuple[str, ...]:
@@ -163,8 +163,10 @@ def _stream(dataset: str, strategy: str, file: Path, number: int) -> tuple[str, 
     )
 
 
-def _photos(files: Mapping[str, Path]) -> tuple[str, ...]:
-    """CIFAR-100 at 96 pixels, a frozen front part, few epochs: reduced."""
+def _photos(strategy: str, files: Mapping[str, Path]) -> tuple[str, ...]:
+    """CIFAR-100 at 96 pixels, a frozen front part, few epochs: experiment=happy_cifar100_reduced
+    on all stages."""
+    steps = ("epochs=3", "batch_size=64", "optimizer.lr=0.01") if strategy == "happy" else ()
     return (
         "scenario=cifar100",
         f"data_root={files['photos']}",
@@ -177,6 +179,7 @@ def _photos(files: Mapping[str, Path]) -> tuple[str, ...]:
         "strategy.base.batch_size=64",
         "strategy.base.optimizer.lr=0.05",
         "strategy.teacher_temperature_epochs=3",
+        *(f"strategy.continual.{step}" for step in steps),
     )
 
 
